@@ -1,0 +1,1 @@
+//! OpenTelemetry tracing for Envoy as one WebAssembly HTTP filter.

@@ -1,0 +1,1 @@
+//! A real Envoy, an OTLP receiver and an upstream, for the tests, the benchmark and the demo.
