@@ -1,0 +1,278 @@
+//! What travels from service to service: ids, flags and tracestate.
+//!
+//! Header formats are not here (`propagation`), nor is the meaning of the `ot` member (`sampling`).
+
+use crate::id::{SpanId, TraceId};
+
+/// The identity of a span as other services see it (OpenTelemetry, Tracing API, `SpanContext`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpanContext {
+    /// The trace that the span belongs to.
+    pub trace_id: TraceId,
+    /// The span itself.
+    pub span_id: SpanId,
+    /// Whether it is sampled, and whether the trace id is random.
+    pub flags: TraceFlags,
+    /// What each vendor on the way has noted.
+    pub trace_state: TraceState,
+}
+
+/// The flags that Level 2 defines (W3C Trace Context, section 3.2.2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceFlags(u8); // Invariant: only the bits of SAMPLED and RANDOM.
+
+impl TraceFlags {
+    const SAMPLED: u8 = 0x01;
+    const RANDOM: u8 = 0x02;
+
+    /// The flags of a trace that starts here: its id is random, and nobody has kept it yet.
+    #[must_use]
+    pub fn new_trace() -> Self {
+        Self(Self::RANDOM)
+    }
+
+    /// The defined bits of `byte`; the others are dropped, since they must be sent as zero.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Self {
+        // Invariant: masked.
+        Self(byte & (Self::SAMPLED | Self::RANDOM))
+    }
+
+    /// The flags as they are sent.
+    #[must_use]
+    pub fn as_byte(self) -> u8 {
+        self.0
+    }
+
+    /// Whether the caller may have recorded the trace.
+    #[must_use]
+    pub fn is_sampled(self) -> bool {
+        self.0 & Self::SAMPLED != 0
+    }
+
+    /// The same flags, sampled.
+    #[must_use]
+    pub fn sampled(self) -> Self {
+        Self(self.0 | Self::SAMPLED)
+    }
+
+    /// The same flags, not sampled.
+    #[must_use]
+    pub fn not_sampled(self) -> Self {
+        Self(self.0 & !Self::SAMPLED)
+    }
+}
+
+/// A valid tracestate, maybe empty (W3C Trace Context, section 3.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceState(String); // Invariant: at most 32 valid members with distinct keys, joined by commas.
+
+/// Why a tracestate is refused as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceStateError {
+    /// A member without `=`, with a key or a value outside the grammar.
+    InvalidMember,
+    /// A key that occurs twice.
+    DuplicateKey,
+    /// More than 32 members.
+    TooManyMembers,
+}
+
+impl TraceState {
+    const MAX_MEMBERS: usize = 32;
+
+    /// Reads the values of all tracestate headers, joined by commas in their order.
+    ///
+    /// White space around members and empty members are ignored.
+    ///
+    /// # Errors
+    /// A member without `=`; a key that is not `[a-z0-9][a-z0-9_\-*/@]{0,255}`; a value that is not
+    /// 1 to 256 printable characters without `,` and `=`, or ends in a space; a repeated key; a
+    /// 33rd member (sections 3.3.1.1 to 3.3.1.3).
+    pub fn parse(header: &[u8]) -> Result<Self, TraceStateError> {
+        let mut state = String::with_capacity(header.len());
+        let mut members = 0;
+        for member in header.split(|byte| *byte == b',').map(trim_white_space) {
+            if member.is_empty() {
+                continue;
+            }
+            let (key, member) = valid_member(member).ok_or(TraceStateError::InvalidMember)?;
+            if entries(&state).any(|(known, _)| known == key) {
+                return Err(TraceStateError::DuplicateKey);
+            }
+            members += 1;
+            if members > Self::MAX_MEMBERS {
+                return Err(TraceStateError::TooManyMembers);
+            }
+            if !state.is_empty() {
+                state.push(',');
+            }
+            state.push_str(member);
+        }
+        // Invariant: each member was checked and counted above.
+        Ok(Self(state))
+    }
+
+    /// The value of the member with this key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        entries(&self.0).find_map(|(known, value)| (known == key).then_some(value))
+    }
+
+    /// The same state with our member leftmost; beyond 32 members the rightmost goes (section 3.5).
+    ///
+    /// `key` and `value` must be valid; an empty value removes the member.
+    #[must_use]
+    pub(crate) fn with_member(&self, key: &str, value: &str) -> Self {
+        let mut state = String::with_capacity(self.0.len() + key.len() + value.len() + 2);
+        let mut members = 0;
+        if !value.is_empty() {
+            state.push_str(key);
+            state.push('=');
+            state.push_str(value);
+            members = 1;
+        }
+        let others = entries(&self.0).filter(|(known, _)| *known != key);
+        for (known, value) in others.take(Self::MAX_MEMBERS - members) {
+            if !state.is_empty() {
+                state.push(',');
+            }
+            state.push_str(known);
+            state.push('=');
+            state.push_str(value);
+        }
+        // Invariant: members come from a valid state, the first from our own code.
+        Self(state)
+    }
+
+    /// The header's value; empty if there is no member.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Strips SP and HTAB, the optional white space of RFC 9110.
+#[must_use]
+pub(crate) fn trim_white_space(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+fn entries(state: &str) -> impl Iterator<Item = (&str, &str)> {
+    state.split(',').filter_map(|member| member.split_once('='))
+}
+
+fn valid_member(member: &[u8]) -> Option<(&str, &str)> {
+    let member = std::str::from_utf8(member).ok()?;
+    let (key, value) = member.split_once('=')?;
+    (valid_key(key.as_bytes()) && valid_value(value.as_bytes())).then_some((key, member))
+}
+
+fn valid_key(key: &[u8]) -> bool {
+    let [first, rest @ ..] = key else { return false };
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    alphanumeric(first)
+        && rest.len() <= 255
+        && rest.iter().all(|byte| alphanumeric(byte) || b"_-*/@".contains(byte))
+}
+
+fn valid_value(value: &[u8]) -> bool {
+    (1..=256).contains(&value.len())
+        && value.iter().all(|byte| matches!(byte, 0x20..=0x7e) && !b",=".contains(byte))
+        && value.last() != Some(&b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn tracestates_are_read_as_level_2_says() {
+        let long_key = "k".repeat(256);
+        let too_long_key = "k".repeat(257);
+        let long_value = "v".repeat(256);
+        let members = |count| {
+            (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",")
+        };
+        let cases: Vec<(String, Option<String>, &str)> = vec![
+            ("foo=1".into(), Some("foo=1".into()), "one member"),
+            ("foo=1,bar=2".into(), Some("foo=1,bar=2".into()), "order is kept"),
+            (" foo=1 \t,\tbar=2 ".into(), Some("foo=1,bar=2".into()), "white space around members"),
+            ("foo=1,,bar=2,".into(), Some("foo=1,bar=2".into()), "empty members"),
+            (String::new(), Some(String::new()), "nothing at all"),
+            ("foo= 1".into(), Some("foo= 1".into()), "a value may start with a space"),
+            ("0a@b/c*d-e_f=1".into(), Some("0a@b/c*d-e_f=1".into()), "every character of a key"),
+            (format!("{long_key}=1"), Some(format!("{long_key}=1")), "a key of 256"),
+            (format!("{too_long_key}=1"), None, "a key of 257"),
+            (format!("a={long_value}"), Some(format!("a={long_value}")), "a value of 256"),
+            (format!("a={long_value}v"), None, "a value of 257"),
+            (members(32), Some(members(32)), "thirty-two members"),
+            (members(33), None, "a thirty-third member"),
+            ("foo=1,foo=2".into(), None, "a repeated key"),
+            ("foo".into(), None, "no value"),
+            ("foo=".into(), None, "an empty value"),
+            ("=1".into(), None, "an empty key"),
+            ("Foo=1".into(), None, "an uppercase key"),
+            ("foo =1".into(), None, "a space in the key"),
+            ("foo=1=2".into(), None, "an equals sign in the value"),
+            ("foo=\u{e9}".into(), None, "a byte over 0x7e"),
+            ("@foo=1".into(), None, "a key that starts with a sign"),
+        ];
+        for (header, expected, reason) in cases {
+            let state = TraceState::parse(header.as_bytes()).ok();
+            assert_eq!(state.map(|state| state.0), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn our_member_goes_leftmost() {
+        let cases = [
+            ("", "ot", "th:0", "ot=th:0", "into an empty state"),
+            ("a=1,b=2", "ot", "th:0", "ot=th:0,a=1,b=2", "before the others"),
+            ("a=1,ot=x:1,b=2", "ot", "th:0", "ot=th:0,a=1,b=2", "instead of the old one"),
+            ("a=1,ot=x:1", "ot", "", "a=1", "an empty value removes it"),
+        ];
+        for (before, key, value, after, reason) in cases {
+            let state = TraceState::parse(before.as_bytes()).expect("valid");
+            assert_eq!(state.with_member(key, value).as_str(), after, "{reason}");
+        }
+        let full = (0..32).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+        let state = TraceState::parse(full.as_bytes()).expect("valid").with_member("ot", "th:0");
+        assert!(state.as_str().starts_with("ot=th:0,k0=v"), "leftmost in a full state");
+        assert_eq!(state.get("k31"), None, "the rightmost goes");
+        assert_eq!(state.get("k30"), Some("v"), "the others stay");
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_is_idempotent(header: Vec<u8>) {
+            if let Ok(state) = TraceState::parse(&header) {
+                prop_assert_eq!(TraceState::parse(state.as_str().as_bytes()), Ok(state));
+            }
+        }
+
+        #[test]
+        fn valid_members_survive(members in prop::collection::hash_map("[a-z0-9][a-z0-9_*/@-]{0,20}", "[!-+\\--<>-~]{1,20}", 0..32)) {
+            let header = members.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ,\t");
+            let state = TraceState::parse(header.as_bytes());
+            prop_assert!(state.is_ok(), "{header:?}: {state:?}");
+            let state = state.unwrap();
+            for (key, value) in &members {
+                prop_assert_eq!(state.get(key), Some(value.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Trace and span ids, and where new ones come from.
+//!
+//! No clock and no operating system here: the generator's seed is an argument.
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+/// The id of a trace: 16 bytes, not all zero (W3C Trace Context, section 3.2.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId([u8; 16]); // Invariant: not all zero.
+
+/// The id of a span: 8 bytes, not all zero (W3C Trace Context, section 3.2.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanId([u8; 8]); // Invariant: not all zero.
+
+impl TraceId {
+    /// `None` if every byte is zero.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        // Invariant: refused when zero.
+        (bytes != [0; 16]).then_some(Self(bytes))
+    }
+
+    /// Reads exactly 32 lowercase hexadecimal digits; anything else, and zero, is `None`.
+    #[must_use]
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
+        Self::from_bytes(decode_hex(digits)?)
+    }
+
+    /// The id in network order.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The low 56 bits, random in a trace id of Level 2 (section 3.2.2.3.1).
+    #[must_use]
+    pub fn randomness(&self) -> u64 {
+        let [_, _, _, _, _, _, _, _, low @ ..] = self.0;
+        u64::from_be_bytes(low) & ((1 << 56) - 1)
+    }
+}
+
+impl SpanId {
+    /// `None` if every byte is zero.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 8]) -> Option<Self> {
+        // Invariant: refused when zero.
+        (bytes != [0; 8]).then_some(Self(bytes))
+    }
+
+    /// Reads exactly 16 lowercase hexadecimal digits; anything else, and zero, is `None`.
+    #[must_use]
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
+        Self::from_bytes(decode_hex(digits)?)
+    }
+
+    /// The id in network order.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+/// Makes ids that are random, not secret.
+#[derive(Debug)]
+pub struct IdGenerator(Xoshiro256PlusPlus);
+
+impl IdGenerator {
+    /// A generator for the life of a VM; `seed` comes from the host's random source.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(Xoshiro256PlusPlus::from_seed(seed))
+    }
+
+    /// A new trace id, random in all its bits.
+    pub fn trace_id(&mut self) -> TraceId {
+        loop {
+            let (high, low) = (self.0.next_u64(), self.0.next_u64());
+            let id = (u128::from(high) << 64) | u128::from(low);
+            if let Some(id) = TraceId::from_bytes(id.to_be_bytes()) {
+                return id;
+            }
+        }
+    }
+
+    /// A new span id.
+    pub fn span_id(&mut self) -> SpanId {
+        loop {
+            if let Some(id) = SpanId::from_bytes(self.0.next_u64().to_be_bytes()) {
+                return id;
+            }
+        }
+    }
+
+    /// Sixteen random bytes, for an identifier that is neither a trace nor a span.
+    pub fn bytes(&mut self) -> [u8; 16] {
+        *self.trace_id().as_bytes()
+    }
+}
+
+/// The value of a lowercase hexadecimal digit. Uppercase is refused, as W3C Trace Context asks.
+#[must_use]
+pub fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// The two lowercase hexadecimal digits of a byte.
+#[must_use]
+pub fn hex_digits(byte: u8) -> [u8; 2] {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+    [digit(byte >> 4), digit(byte & 0x0f)]
+}
+
+fn decode_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = hex_value(*high)? << 4 | hex_value(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn trace_ids_are_read_strictly() {
+        let cases: &[(&str, bool, &str)] = &[
+            ("4bf92f3577b34da6a3ce929d0e0e4736", true, "thirty-two lowercase digits"),
+            ("4BF92F3577B34DA6A3CE929D0E0E4736", false, "uppercase is refused"),
+            ("00000000000000000000000000000000", false, "zero is no id"),
+            ("4bf92f3577b34da6a3ce929d0e0e473", false, "a digit short"),
+            ("4bf92f3577b34da6a3ce929d0e0e47361", false, "a digit long"),
+            ("+bf92f3577b34da6a3ce929d0e0e4736", false, "a sign is no digit"),
+            ("", false, "nothing"),
+        ];
+        for (digits, valid, reason) in cases {
+            assert_eq!(TraceId::from_hex(digits.as_bytes()).is_some(), *valid, "{reason}");
+        }
+    }
+
+    #[test]
+    fn randomness_is_the_low_56_bits() {
+        let id = TraceId::from_hex(b"ffffffffffffffffff00000000000001").expect("valid");
+        assert_eq!(id.randomness(), 1);
+    }
+
+    #[test]
+    fn one_seed_gives_one_sequence() {
+        let sequence = |seed| {
+            let mut ids = IdGenerator::from_seed([seed; 32]);
+            (ids.trace_id(), ids.span_id(), ids.span_id())
+        };
+        assert_eq!(sequence(1), sequence(1), "the generator has no other source");
+        assert_ne!(sequence(1), sequence(2), "the seed matters");
+    }
+
+    proptest! {
+        #[test]
+        fn hex_round_trips(bytes: [u8; 8]) {
+            let digits: Vec<u8> = bytes.iter().flat_map(|byte| hex_digits(*byte)).collect();
+            prop_assert_eq!(SpanId::from_hex(&digits), SpanId::from_bytes(bytes));
+        }
+    }
+}

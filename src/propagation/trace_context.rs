@@ -1,0 +1,175 @@
+//! W3C Trace Context, Level 2: the headers `traceparent` and `tracestate`.
+//!
+//! Only the text of the headers; what to do with a context is decided elsewhere.
+
+use crate::context::{SpanContext, TraceFlags, TraceState, trim_white_space};
+use crate::id::{SpanId, TraceId, hex_digits, hex_value};
+
+/// The header that names the parent.
+pub const TRACEPARENT: &str = "traceparent";
+/// The header that carries what vendors note.
+pub const TRACESTATE: &str = "tracestate";
+
+/// The length of a traceparent of version 00.
+pub const TRACEPARENT_LENGTH: usize = 55;
+
+/// What a traceparent says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The caller's span.
+    pub parent_id: SpanId,
+    /// The caller's flags.
+    pub flags: TraceFlags,
+}
+
+impl TraceParent {
+    /// Reads the value of the traceparent header; several headers come joined by commas.
+    ///
+    /// `None` for: more than one header; a version that is not two lowercase hexadecimal digits, or
+    /// is `ff`; a version 00 that is not 55 characters long; a higher version that is shorter, or
+    /// goes on after the flags with anything but `-`; an id of the wrong length, with other than
+    /// lowercase hexadecimal digits, or zero; flags that are not two such digits (section 3.2.2,
+    /// and 4.3 for higher versions).
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let value = trim_white_space(value);
+        // A comma can only come from a second header: even in a later version the two can't be told apart.
+        if value.contains(&b',') {
+            return None;
+        }
+        let (version, rest) = value.split_first_chunk::<3>()?;
+        let (trace_id, rest) = rest.split_first_chunk::<33>()?;
+        let (parent_id, rest) = rest.split_first_chunk::<17>()?;
+        let (flags, rest) = rest.split_first_chunk::<2>()?;
+        match (hex_byte(version)?, rest) {
+            (0xff, _) => return None,
+            (_, []) => {}
+            (0, _) => return None,
+            (_, [b'-', ..]) => {}
+            _ => return None,
+        }
+        let [trace_id @ .., b'-'] = trace_id else { return None };
+        let [parent_id @ .., b'-'] = parent_id else { return None };
+        let [_, _, b'-'] = version else { return None };
+        Some(Self {
+            trace_id: TraceId::from_hex(trace_id)?,
+            parent_id: SpanId::from_hex(parent_id)?,
+            flags: TraceFlags::from_byte(hex_byte(flags)?),
+        })
+    }
+
+    /// The context of the caller's span. A tracestate that is not valid counts as none: it never
+    /// affects the traceparent (section 3.3.1.1). `tracestate`: the values of all such headers,
+    /// joined by commas.
+    #[must_use]
+    pub fn with_trace_state(self, tracestate: Option<&[u8]>) -> SpanContext {
+        SpanContext {
+            trace_id: self.trace_id,
+            span_id: self.parent_id,
+            flags: self.flags,
+            trace_state: tracestate
+                .and_then(|value| TraceState::parse(value).ok())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The traceparent that we send: always version 00, whatever came (section 4.3).
+#[must_use]
+pub fn traceparent(context: &SpanContext) -> [u8; TRACEPARENT_LENGTH] {
+    let mut value = [b'-'; TRACEPARENT_LENGTH];
+    let bytes = (context.trace_id.as_bytes().iter())
+        .chain(context.span_id.as_bytes())
+        .copied()
+        .chain([context.flags.as_byte()]);
+    let (version, rest) = value.split_at_mut(3);
+    version.fill(b'0');
+    if let Some(dash) = version.last_mut() {
+        *dash = b'-';
+    }
+    let (trace_id, rest) = rest.split_at_mut(33);
+    let (span_id, flags) = rest.split_at_mut(17);
+    let digits = (trace_id.as_chunks_mut::<2>().0.iter_mut())
+        .chain(span_id.as_chunks_mut::<2>().0)
+        .chain(flags.as_chunks_mut::<2>().0);
+    for (digits, byte) in digits.zip(bytes) {
+        *digits = hex_digits(byte);
+    }
+    value
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let [high, low, ..] = digits else { return None };
+    Some(hex_value(*high)? << 4 | hex_value(*low)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const SPAN: &str = "00f067aa0ba902b7";
+
+    #[test]
+    fn traceparents_are_read_as_level_2_says() {
+        let cases: Vec<(String, Option<u8>, &str)> = vec![
+            (format!("00-{TRACE}-{SPAN}-01"), Some(1), "sampled"),
+            (format!("00-{TRACE}-{SPAN}-00"), Some(0), "not sampled"),
+            (format!("00-{TRACE}-{SPAN}-03"), Some(3), "sampled and random"),
+            (format!("00-{TRACE}-{SPAN}-ff"), Some(3), "undefined flags are dropped"),
+            (format!(" \t00-{TRACE}-{SPAN}-01\t "), Some(1), "white space around the value"),
+            (format!("cc-{TRACE}-{SPAN}-01"), Some(1), "a later version"),
+            (format!("cc-{TRACE}-{SPAN}-01-what-follows"), Some(1), "a later version goes on"),
+            (format!("cc-{TRACE}-{SPAN}-01."), None, "a later version goes on without a dash"),
+            (format!("cc-{TRACE}-{SPAN}-0"), None, "a later version, too short"),
+            (format!("00-{TRACE}-{SPAN}-01-"), None, "version 00 has a fixed length"),
+            (format!("ff-{TRACE}-{SPAN}-01"), None, "version ff"),
+            (format!("0-{TRACE}-{SPAN}-01"), None, "a version of one digit"),
+            (format!("00-{}-{SPAN}-01", TRACE.to_uppercase()), None, "an uppercase trace id"),
+            (format!("0A-{TRACE}-{SPAN}-01"), None, "an uppercase version"),
+            (format!("00-{TRACE}-{SPAN}-0A"), None, "uppercase flags"),
+            (format!("00-{}-{SPAN}-01", "0".repeat(32)), None, "a zero trace id"),
+            (format!("00-{TRACE}-{}-01", "0".repeat(16)), None, "a zero parent id"),
+            (format!("00-{TRACE}_{SPAN}-01"), None, "another separator"),
+            (format!("00_{TRACE}-{SPAN}-01"), None, "another first separator"),
+            (format!("00-{TRACE}-{SPAN}_01"), None, "another last separator"),
+            (format!("00-{TRACE}-{SPAN}-+1"), None, "a sign is no digit"),
+            (format!("00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01"), None, "two headers"),
+            (format!("cc-{TRACE}-{SPAN}-01-a,cc-{TRACE}-{SPAN}-01"), None, "two headers of a later version"),
+            (String::new(), None, "an empty header"),
+        ];
+        for (header, flags, reason) in cases {
+            let parsed = TraceParent::parse(header.as_bytes());
+            assert_eq!(parsed.map(|parent| parent.flags.as_byte()), flags, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_bad_tracestate_leaves_the_parent() {
+        let parent = TraceParent::parse(format!("00-{TRACE}-{SPAN}-01").as_bytes()).expect("valid");
+        assert!(parent.with_trace_state(Some(b"a=1,a=2")).trace_state.is_empty(), "dropped whole");
+        assert_eq!(parent.with_trace_state(Some(b"a=1")).trace_state.as_str(), "a=1", "kept");
+        assert!(parent.with_trace_state(None).trace_state.is_empty(), "none came");
+    }
+
+    proptest! {
+        #[test]
+        fn what_we_write_we_read(trace: [u8; 16], span: [u8; 8], flags in 0..4u8) {
+            let (Some(trace_id), Some(span_id)) = (TraceId::from_bytes(trace), SpanId::from_bytes(span)) else {
+                return Ok(());
+            };
+            let flags = TraceFlags::from_byte(flags);
+            let context = SpanContext { trace_id, span_id, flags, trace_state: TraceState::default() };
+            let header = traceparent(&context);
+            prop_assert_eq!(TraceParent::parse(&header), Some(TraceParent { trace_id, parent_id: span_id, flags }));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(value: Vec<u8>) {
+            TraceParent::parse(&value);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The rejection threshold of consistent probability sampling.
+//!
+//! Its text form is here; its place in tracestate is in `trace_state`.
+
+use crate::id::hex_value;
+use std::fmt;
+
+/// How many of the 2^56 values of randomness are not kept (OpenTelemetry, TraceState: Probability
+/// Sampling, section "Rejection threshold").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Threshold(u64); // Invariant: at most 2^56, which keeps nothing.
+
+impl Threshold {
+    const BITS: u32 = 56;
+    const DIGITS: u32 = 14;
+    const NEVER: u64 = 1 << Self::BITS;
+    /// Significant digits of a threshold, after leading `f` or `0` digits.
+    const PRECISION: u32 = 4;
+
+    /// The threshold that keeps this share of traces, at four significant digits. `None` outside
+    /// 0 to 1.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a ratio within 0 to 1 gives a number within 0 to 2^56, exact in both types"
+    )]
+    pub fn from_ratio(ratio: f64) -> Option<Self> {
+        if !(0.0..=1.0).contains(&ratio) {
+            return None;
+        }
+        let kept = (ratio * Self::NEVER as f64).round() as u64;
+        let exact = Self::NEVER.saturating_sub(kept);
+        let leading = leading_digits(ratio).max(leading_digits(1.0 - ratio));
+        let digits = (Self::PRECISION + leading).min(Self::DIGITS);
+        let shift = 4 * (Self::DIGITS - digits);
+        let half = (1_u64 << shift) >> 1;
+        let rounded = ((exact + half) >> shift) << shift;
+        // Invariant: rounding up may reach 2^56, but never passes it. A share above zero is never
+        // rounded to nothing.
+        Some(Self(if kept > 0 && rounded >= Self::NEVER { exact } else { rounded }))
+    }
+
+    /// Reads a `th` value: 1 to 14 lowercase hexadecimal digits, trailing zeros left out.
+    #[must_use]
+    pub(super) fn parse(digits: &str) -> Option<Self> {
+        if !(1..=Self::DIGITS as usize).contains(&digits.len()) {
+            return None;
+        }
+        let mut value = 0;
+        for digit in digits.bytes() {
+            value = value << 4 | u64::from(hex_value(digit)?);
+        }
+        let missing = Self::DIGITS.saturating_sub(u32::try_from(digits.len()).ok()?);
+        // Invariant: at most 14 digits are below 2^56.
+        Some(Self(value << (4 * missing)))
+    }
+
+    /// Whether a trace with this randomness (56 bits) is kept.
+    #[must_use]
+    pub fn keeps(self, randomness: u64) -> bool {
+        randomness >= self.0
+    }
+}
+
+impl fmt::Display for Threshold {
+    /// Writes a `th` value: hexadecimal, trailing zeros left out, `0` for all.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{:014x}", self.0);
+        let digits = digits.trim_end_matches('0');
+        formatter.write_str(if digits.is_empty() { "0" } else { digits })
+    }
+}
+
+/// How many whole hexadecimal digits after the point are zero in a share.
+fn leading_digits(share: f64) -> u32 {
+    let mut share = share * 16.0;
+    let mut digits = 0;
+    while share < 1.0 && digits < Threshold::DIGITS {
+        share *= 16.0;
+        digits += 1;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ratios_become_thresholds_of_four_digits() {
+        let cases = [
+            (1.0, "0", "all"),
+            (0.5, "8", "a half"),
+            (1.0 / 3.0, "aaab", "a third"),
+            (0.25, "c", "a quarter"),
+            (0.2, "cccd", "a fifth"),
+            (0.1, "e666", "a tenth"),
+            (0.01, "fd70a", "a hundredth"),
+            (0.001, "ffbe77", "a thousandth"),
+            (1.0 / 16.0, "f", "a sixteenth"),
+        ];
+        for (ratio, expected, reason) in cases {
+            let threshold = Threshold::from_ratio(ratio).expect("within range");
+            assert_eq!(threshold.to_string(), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_ends_are_exact() {
+        let max = (1 << 56) - 1;
+        assert!(Threshold::from_ratio(1.0).expect("valid").keeps(0), "one keeps all");
+        assert!(!Threshold::from_ratio(0.0).expect("valid").keeps(max), "zero keeps none");
+        assert!(Threshold::from_ratio(1e-16).expect("valid").keeps(max), "little is not nothing");
+        for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(Threshold::from_ratio(ratio), None, "{ratio} is out of range");
+        }
+    }
+
+    #[test]
+    fn th_values_are_read_strictly() {
+        let cases = [
+            ("8", true, "one digit"),
+            ("0", true, "all"),
+            ("ffffffffffffff", true, "fourteen digits"),
+            ("fffffffffffffff", false, "fifteen digits"),
+            ("", false, "nothing"),
+            ("F", false, "uppercase"),
+            ("+1", false, "a sign"),
+        ];
+        for (digits, valid, reason) in cases {
+            assert_eq!(Threshold::parse(digits).is_some(), valid, "{reason}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips(ratio in 0.000_001..=1.0f64) {
+            let threshold = Threshold::from_ratio(ratio).unwrap();
+            prop_assert_eq!(Threshold::parse(&threshold.to_string()), Some(threshold));
+        }
+
+        #[test]
+        fn a_threshold_is_close_to_its_ratio(ratio in 0.000_001..=1.0f64) {
+            let kept = (1u64 << 56) - Threshold::from_ratio(ratio).unwrap().0;
+            let share = kept as f64 / (1u64 << 56) as f64;
+            prop_assert!((share - ratio).abs() <= ratio / 1000.0 + 1e-4, "{ratio} became {share}");
+        }
+
+        #[test]
+        fn a_larger_ratio_keeps_more(a in 0.0..=1.0f64, b in 0.0..=1.0f64, randomness in 0..1u64 << 56) {
+            let (low, high) = if a < b { (a, b) } else { (b, a) };
+            let low = Threshold::from_ratio(low).unwrap();
+            let high = Threshold::from_ratio(high).unwrap();
+            prop_assert!(!low.keeps(randomness) || high.keeps(randomness));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The `ot` member of tracestate: where probability sampling notes `th` and `rv`.
+//!
+//! (OpenTelemetry, TraceState Handling: `key:value` pairs joined by `;`, 256 characters at most.)
+
+use super::Threshold;
+use crate::context::TraceState;
+use crate::id::hex_value;
+
+const MEMBER: &str = "ot";
+const THRESHOLD: &str = "th";
+const RANDOMNESS: &str = "rv";
+const MAX_LENGTH: usize = 256;
+
+/// The explicit randomness, if there is one: exactly 14 lowercase hexadecimal digits.
+pub(super) fn randomness(state: &TraceState) -> Option<u64> {
+    let digits = sub_key(state, RANDOMNESS)?;
+    if digits.len() != 14 {
+        return None;
+    }
+    digits.bytes().try_fold(0, |value, digit| Some(value << 4 | u64::from(hex_value(digit)?)))
+}
+
+/// The threshold, if a valid one is noted.
+pub(super) fn threshold(state: &TraceState) -> Option<Threshold> {
+    Threshold::parse(sub_key(state, THRESHOLD)?)
+}
+
+/// The state with this threshold; other sub-keys stay, as far as the length allows.
+pub(super) fn with_threshold(state: &TraceState, threshold: Threshold) -> TraceState {
+    let mut value = format!("{THRESHOLD}:{threshold}");
+    for pair in other_sub_keys(state) {
+        if value.len() + 1 + pair.len() <= MAX_LENGTH {
+            value.push(';');
+            value.push_str(pair);
+        }
+    }
+    state.with_member(MEMBER, &value)
+}
+
+/// The state without a threshold.
+pub(super) fn without_threshold(state: TraceState) -> TraceState {
+    if sub_key(&state, THRESHOLD).is_none() {
+        return state;
+    }
+    let value = other_sub_keys(&state).collect::<Vec<_>>().join(";");
+    state.with_member(MEMBER, &value)
+}
+
+fn sub_key<'a>(state: &'a TraceState, key: &str) -> Option<&'a str> {
+    pairs(state).find_map(|pair| pair.strip_prefix(key)?.strip_prefix(':'))
+}
+
+fn other_sub_keys(state: &TraceState) -> impl Iterator<Item = &str> {
+    pairs(state).filter(|pair| pair.split(':').next() != Some(THRESHOLD))
+}
+
+fn pairs(state: &TraceState) -> impl Iterator<Item = &str> {
+    state.get(MEMBER).into_iter().flat_map(|value| value.split(';')).filter(|pair| !pair.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rv_is_fourteen_digits() {
+        let cases = [
+            ("ot=rv:00000000000001", Some(1), "fourteen digits"),
+            ("ot=th:8;rv:00000000000001", Some(1), "after another sub-key"),
+            ("ot=rv:0000000000001", None, "thirteen digits"),
+            ("ot=rv:0000000000000F", None, "uppercase"),
+            ("ot=xrv:00000000000001", None, "another sub-key"),
+            ("other=rv:00000000000001", None, "another member"),
+        ];
+        for (state, expected, reason) in cases {
+            let state = TraceState::parse(state.as_bytes()).expect("valid");
+            assert_eq!(randomness(&state), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_member_stays_within_its_length() {
+        let state = format!("ot=a:{},b:1", "x".repeat(250)).replace(",b", ";b");
+        let state = TraceState::parse(state.as_bytes()).expect("valid");
+        let threshold = Threshold::from_ratio(0.001).expect("valid");
+        let state = with_threshold(&state, threshold);
+        assert_eq!(state.as_str(), "ot=th:ffbe77;b:1", "what does not fit goes, the rest stays");
+    }
+}
