@@ -204,9 +204,7 @@ mod tests {
         let long_key = "k".repeat(256);
         let too_long_key = "k".repeat(257);
         let long_value = "v".repeat(256);
-        let members = |count| {
-            (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",")
-        };
+        let members = |count| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
         let cases: Vec<(String, Option<String>, &str)> = vec![
             ("foo=1".into(), Some("foo=1".into()), "one member"),
             ("foo=1,bar=2".into(), Some("foo=1,bar=2".into()), "order is kept"),

@@ -1,1 +1,54 @@
-//! OpenTelemetry tracing for Envoy as one WebAssembly HTTP filter.
+//! OpenTelemetry tracing for Envoy and Istio as one WebAssembly HTTP filter.
+//!
+//! The way of a request, in one direction:
+//!
+//! ```text
+//!  request headers        the end               every tick
+//!        |                   |                       |
+//!     filter -------------------------------------------------- callbacks in, host calls out
+//!        |                   |                       |
+//!     tracer: decide, begin  end                     poll_export, handle_answer
+//!        |                   |                       |
+//!   propagation           semconv                  export
+//!   sampling              otlp -> batch -----------> |
+//!   semconv                                        cluster of the collector
+//! ```
+//!
+//! A request never waits for telemetry and never fails because of it. Only [`filter`] and [`host`]
+//! know the proxy-wasm SDK; everything else is plain Rust that reads no clock and runs anywhere.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::dbg_macro,
+    clippy::disallowed_methods
+)]
+
+pub mod batch;
+pub mod config;
+pub mod context;
+pub mod export;
+pub mod filter;
+pub mod host;
+pub mod id;
+pub mod otlp;
+pub mod propagation;
+pub mod resource;
+pub mod sampling;
+pub mod semconv;
+pub mod span;
+pub mod stats;
+pub mod tracer;
+
+mod entry {
+    proxy_wasm::main! {{
+        proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
+        proxy_wasm::set_root_context(|_| Box::new(crate::filter::Root::new()));
+    }}
+}

@@ -76,6 +76,43 @@ impl TraceParent {
     }
 }
 
+/// What a request's headers say of its caller.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    /// The caller's context, if it is valid.
+    pub parent: Option<SpanContext>,
+    /// Whether the tracestate headers, as they came, say the same as the parent's tracestate.
+    pub trace_state: HeaderState,
+}
+
+/// How the tracestate headers of a request stand to the tracestate that was read from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderState {
+    /// There is none.
+    Absent,
+    /// They can go on as they are.
+    Valid,
+    /// They were refused, or not looked at since there is no valid parent.
+    #[default]
+    Discarded,
+}
+
+/// Reads a request's context; `header` gives the values of all headers of a name, joined by commas.
+pub fn extract(mut header: impl FnMut(&'static str) -> Option<Vec<u8>>) -> Incoming {
+    let Some(parent) = header(TRACEPARENT).and_then(|value| TraceParent::parse(&value)) else {
+        // A tracestate without a traceparent is not even read (section 3.3.1).
+        return Incoming::default();
+    };
+    let tracestate = header(TRACESTATE);
+    let parent = parent.with_trace_state(tracestate.as_deref());
+    let trace_state = match tracestate {
+        None => HeaderState::Absent,
+        Some(_) if parent.trace_state.is_empty() => HeaderState::Discarded,
+        Some(_) => HeaderState::Valid,
+    };
+    Incoming { parent: Some(parent), trace_state }
+}
+
 /// The traceparent that we send: always version 00, whatever came (section 4.3).
 #[must_use]
 pub fn traceparent(context: &SpanContext) -> [u8; TRACEPARENT_LENGTH] {
@@ -138,7 +175,11 @@ mod tests {
             (format!("00-{TRACE}-{SPAN}_01"), None, "another last separator"),
             (format!("00-{TRACE}-{SPAN}-+1"), None, "a sign is no digit"),
             (format!("00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01"), None, "two headers"),
-            (format!("cc-{TRACE}-{SPAN}-01-a,cc-{TRACE}-{SPAN}-01"), None, "two headers of a later version"),
+            (
+                format!("cc-{TRACE}-{SPAN}-01-a,cc-{TRACE}-{SPAN}-01"),
+                None,
+                "two headers of a later version",
+            ),
             (String::new(), None, "an empty header"),
         ];
         for (header, flags, reason) in cases {
@@ -169,7 +210,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_survived(value: Vec<u8>) {
-            TraceParent::parse(&value);
+            let _ = TraceParent::parse(&value);
         }
     }
 }

@@ -1,0 +1,102 @@
+//! Lists of `key=value` pairs in one text: `OTEL_RESOURCE_ATTRIBUTES`, `headers_list` and the like.
+//!
+//! (OpenTelemetry, Environment Variable Specification: the format of W3C Baggage, without
+//! properties; values are percent-encoded; an error discards the whole list.)
+
+use std::fmt;
+
+/// Why a list is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListError {
+    /// An entry without `=`, or with nothing before it.
+    Entry(String),
+    /// A value whose percent-encoding is broken, or does not decode to UTF-8.
+    Encoding(String),
+}
+
+impl fmt::Display for ListError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(entry) => write!(formatter, "{entry:?} is not key=value"),
+            Self::Encoding(value) => write!(formatter, "{value:?} is not percent-encoded UTF-8"),
+        }
+    }
+}
+
+impl std::error::Error for ListError {}
+
+/// The pairs of a list, in order. White space around keys and values is stripped, empty entries are
+/// ignored.
+///
+/// # Errors
+/// The first entry that is not `key=value` with a percent-encoded value.
+pub(super) fn pairs(list: &str) -> Result<Vec<(String, String)>, ListError> {
+    let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(pair).collect()
+}
+
+fn pair(entry: &str) -> Result<(String, String), ListError> {
+    let (key, value) = entry.split_once('=').ok_or_else(|| ListError::Entry(entry.to_owned()))?;
+    let (key, value) = (key.trim(), value.trim());
+    if key.is_empty() {
+        return Err(ListError::Entry(entry.to_owned()));
+    }
+    Ok((decoded(key)?, decoded(value)?))
+}
+
+fn decoded(text: &str) -> Result<String, ListError> {
+    let broken = || ListError::Encoding(text.to_owned());
+    let well_formed = text.split('%').skip(1).all(|rest| {
+        rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    });
+    if !well_formed {
+        return Err(broken());
+    }
+    let text = percent_encoding::percent_decode_str(text).decode_utf8();
+    text.map(std::borrow::Cow::into_owned).map_err(|_| broken())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    #[test]
+    fn lists_are_read_whole_or_not_at_all() {
+        let cases: &[(&str, Option<&[(&str, &str)]>, &str)] = &[
+            ("", Some(&[]), "nothing"),
+            ("a=1", Some(&[("a", "1")]), "one pair"),
+            (" a = 1 , b=2,", Some(&[("a", "1"), ("b", "2")]), "white space and an empty entry"),
+            ("a=b=c", Some(&[("a", "b=c")]), "an equals sign in the value"),
+            ("a=%2C%20x", Some(&[("a", ", x")]), "percent-encoding"),
+            ("a=", Some(&[("a", "")]), "an empty value"),
+            ("a=1,b", None, "an entry without a value discards all"),
+            ("=1", None, "an empty key"),
+            ("a=%2", None, "half of an encoded byte"),
+            ("a=%zz", None, "no digits"),
+            ("a=%ff", None, "not UTF-8"),
+        ];
+        for (list, expected, reason) in cases {
+            let read = pairs(list).ok();
+            let expected = expected.map(|pairs| {
+                pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>()
+            });
+            assert_eq!(read, expected, "{reason}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn encoded_pairs_round_trip(pairs in prop::collection::vec(("[a-z.]{1,9}", ".{0,9}"), 0..5)) {
+            let list = pairs.iter().map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+            let list = list.collect::<Vec<_>>().join(",");
+            prop_assert_eq!(super::pairs(&list).unwrap(), pairs);
+        }
+
+        #[test]
+        fn any_text_is_survived(list: String) {
+            let _ = super::pairs(&list);
+        }
+    }
+}

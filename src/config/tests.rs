@@ -1,0 +1,188 @@
+//! The configuration as a whole: what is accepted, and what each refusal says.
+
+use super::*;
+use crate::sampling::{ParentBased, Threshold};
+
+fn parse(json: &str) -> Result<Config, String> {
+    Config::parse(json.as_bytes(), &Environment::default())
+        .map(|parsed| parsed.config)
+        .map_err(|error| error.to_string())
+}
+
+fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(json.as_bytes(), &variables.collect()).expect("valid")
+}
+
+#[test]
+fn nothing_is_a_complete_configuration() {
+    for json in ["", "{}", r#"{"file_format": "1.1"}"#, r#"{"tracer_provider": null}"#] {
+        let config = parse(json).expect("complete");
+        assert!(!config.disabled, "{json:?}");
+        assert_eq!(config.envoy.cluster, "otel_collector", "{json:?}");
+        assert_eq!(config.exporter.path, "/v1/traces", "{json:?}");
+        assert_eq!(config.exporter.authority, "otel_collector", "{json:?}");
+        assert_eq!(config.batch, BatchLimits::default(), "{json:?}");
+        assert_eq!(config.limits, SpanLimits::default(), "{json:?}");
+        assert_eq!(config.propagation, Propagation::TraceContext, "{json:?}");
+        let default = Sampler::ParentBased(Box::new(ParentBased::with_root(Sampler::AlwaysOn)));
+        assert_eq!(config.sampler, default, "{json:?}");
+    }
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(include_str!("tests/complete.json")).expect("valid");
+    assert_eq!(config.log_level, log::LevelFilter::Warn);
+    let name = ("service.name".to_owned(), AttributeValue::String("edge-gateway".to_owned()));
+    assert_eq!(config.resource.first(), Some(&name));
+    let replicas = ("replica.count".to_owned(), AttributeValue::Int(3));
+    assert_eq!(config.resource.get(1), Some(&replicas));
+    let listed = ("service.version".to_owned(), AttributeValue::String("1.2.3".to_owned()));
+    assert_eq!(config.resource.get(2), Some(&listed), "the list comes after");
+    assert_eq!(config.resource.len(), 3, "a name that is there already is not added");
+    assert_eq!(config.batch.schedule_delay, Duration::from_millis(500));
+    assert_eq!(config.batch.max_queue_spans, 100);
+    assert_eq!(config.batch.max_batch_spans, 10);
+    assert_eq!(config.batch.max_queue_bytes, 1_000_000);
+    assert_eq!(config.batch.max_batch_bytes, 100_000);
+    assert_eq!(config.exporter.authority, "collector.example:4318");
+    assert_eq!(config.exporter.path, "/otlp/v1/traces");
+    assert_eq!(config.exporter.timeout, Duration::from_secs(3));
+    let headers =
+        [("api-key".to_owned(), "1234".to_owned()), ("x-tenant".to_owned(), "a b".to_owned())];
+    assert_eq!(config.exporter.headers, headers);
+    let limits = SpanLimits { attribute_count: 64, attribute_value_length: Some(256) };
+    assert_eq!(config.limits, limits, "the span's own limits go before the general ones");
+    let mut delegates =
+        ParentBased::with_root(Sampler::TraceIdRatio(Threshold::from_ratio(0.25).expect("valid")));
+    delegates.remote_parent_not_sampled = Sampler::AlwaysOn;
+    assert_eq!(config.sampler, Sampler::ParentBased(Box::new(delegates)));
+    assert_eq!(config.http.server.request_captured_headers, ["x-request-id"], "lowercase, once");
+    assert_eq!(config.http.server.response_captured_headers, ["content-type"]);
+    assert_eq!(config.http.server.known_methods, ["GET", "POST"]);
+    assert_eq!(config.http.client.known_methods.len(), 10, "the default");
+    assert_eq!(config.http.sensitive_query_parameters, ["token"]);
+    assert_eq!(config.envoy.cluster, "outbound|4318||otel");
+    assert_eq!(config.envoy.span_kind, SpanKindSetting::Client);
+}
+
+#[test]
+fn refusals_name_the_key_the_value_and_what_is_accepted() {
+    let table = include_str!("tests/refusals.txt");
+    let mut cases = 0;
+    for case in table.split("\n\n").map(str::trim).filter(|case| !case.is_empty()) {
+        let (json, message) = case.split_once('\n').expect("a document and its refusal");
+        let error = parse(json).expect_err(json);
+        assert_eq!(error, message.trim(), "{json}");
+        cases += 1;
+    }
+    assert!(cases >= 50, "the table is read whole, not {cases} cases");
+}
+
+#[test]
+fn what_is_not_json_is_explained() {
+    let structure = Config::parse(b"\x0a\x0b\x0a\x05envoy", &Environment::default());
+    let error = structure.expect_err("not JSON").to_string();
+    assert!(error.contains("google.protobuf.StringValue"), "a Struct is explained: {error}");
+    let error = parse("{\"envoy\": {\n\"cluster\": }}").expect_err("not JSON");
+    assert_eq!(error, "not JSON: expected value at line 2 column 12", "with line and column");
+}
+
+#[test]
+fn variables_apply_where_the_document_is_silent() {
+    let variables = [
+        ("OTEL_SERVICE_NAME", "of-variable"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=a%20b"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "250"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "400"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/base/"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2000"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "32"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "100"),
+        ("OTEL_PROPAGATORS", "baggage"),
+        ("OTEL_SDK_DISABLED", "TRUE"),
+    ];
+    let Parsed { config, warnings } = with_environment("{}", &variables);
+    assert_eq!(warnings, Vec::<String>::new());
+    let text =
+        |name: &str, value: &str| (name.to_owned(), AttributeValue::String(value.to_owned()));
+    assert_eq!(config.resource, [text("service.name", "of-variable"), text("team", "a b")]);
+    assert_eq!(config.sampler, Sampler::TraceIdRatio(Threshold::from_ratio(0.5).expect("valid")));
+    assert_eq!(config.batch.schedule_delay, Duration::from_millis(250));
+    assert_eq!((config.batch.max_queue_spans, config.batch.max_batch_spans), (400, 400));
+    assert_eq!(config.exporter.authority, "c:4318");
+    assert_eq!(config.exporter.path, "/base/v1/traces", "the signal's path is added");
+    assert_eq!(config.exporter.headers.len(), 2);
+    assert_eq!(config.exporter.timeout, Duration::from_secs(2));
+    assert_eq!(
+        config.limits,
+        SpanLimits { attribute_count: 32, attribute_value_length: Some(100) }
+    );
+    assert_eq!(config.propagation, Propagation::None, "baggage alone carries no context");
+    assert!(config.disabled);
+
+    let json = include_str!("tests/complete.json");
+    let Parsed { config, .. } = with_environment(json, &variables);
+    let plain = parse(json).expect("valid");
+    assert_eq!(config.sampler, plain.sampler, "the document goes before the variables");
+    assert_eq!(config.exporter, plain.exporter, "the document goes before the variables");
+    assert_eq!(config.batch, plain.batch, "the document goes before the variables");
+}
+
+#[test]
+fn variables_that_make_no_sense_are_ignored_with_a_warning() {
+    let cases = [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=1,b"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=1"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_SDK_DISABLED", "yes"),
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "-1"),
+    ];
+    let plain = with_environment("{}", &[]).config;
+    for (name, value) in cases {
+        let Parsed { config, warnings } = with_environment("{}", &[(name, value)]);
+        assert_eq!(format!("{config:?}"), format!("{plain:?}"), "{name} is ignored");
+        let [warning] = warnings.as_slice() else {
+            panic!("{name}: one warning, not {warnings:?}")
+        };
+        let value = if name.ends_with("_HEADERS") { "…" } else { value };
+        assert!(
+            warning.starts_with(&format!("{name}={value:?} is ignored; accepted: ")),
+            "{warning}"
+        );
+    }
+    let ratio = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
+    let Parsed { config, warnings } = with_environment("{}", &ratio);
+    assert_eq!(config.sampler, Sampler::TraceIdRatio(Threshold::from_ratio(1.0).expect("valid")));
+    assert_eq!(warnings.len(), 1, "the argument is ignored");
+    let empty = with_environment("{}", &[("OTEL_TRACES_SAMPLER", "")]);
+    assert_eq!(empty.warnings, Vec::<String>::new(), "an empty variable is as good as none");
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_survived(bytes: Vec<u8>) {
+        let _ = Config::parse(&bytes, &Environment::default());
+    }
+
+    #[test]
+    fn any_value_at_any_key_is_survived(
+        key in proptest::sample::select(vec![
+            "disabled", "log_level", "resource", "propagator", "tracer_provider", "envoy",
+            "attribute_limits", "instrumentation/development", "file_format",
+        ]),
+        value in "(null|true|-1|1e99|\"x\"|\\[\\]|\\[\\{\\}\\]|\\{\\}|\\{\"sampler\":\\{\\}\\}|\\{\"cluster\":0\\})",
+    ) {
+        let _ = parse(&format!("{{\"{key}\": {value}}}"));
+    }
+}

@@ -1,0 +1,330 @@
+//! The root and stream contexts: callbacks in, host calls out, no decisions.
+//!
+//! What happens in between is the tracer's. A callback never pauses a request.
+
+use crate::config::{Config, Environment, SpanKindSetting};
+use crate::export::Answer;
+use crate::host::{self, Metrics, OutcomeReader, TrafficDirection};
+use crate::id::IdGenerator;
+use crate::otlp::SpanKind;
+use crate::propagation::Propagation;
+use crate::propagation::trace_context::{self, Incoming, TRACEPARENT, TRACESTATE};
+use crate::resource;
+use crate::semconv::RequestHeaders;
+use crate::span::StartedSpan;
+use crate::tracer::{Decision, Recording, TraceStateChange, Tracer};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How often a worker looks for work: the longest that a full batch waits, and what a sudden end
+/// can lose.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The context of one configuration in one worker.
+#[derive(Debug)]
+pub struct Root {
+    started: Instant,
+    /// None until configured, and when disabled.
+    running: Option<Rc<Running>>,
+}
+
+/// A configured filter, shared with the requests that pass through it.
+#[derive(Debug)]
+struct Running {
+    tracer: RefCell<Tracer>,
+    outcomes: OutcomeReader,
+    metrics: Metrics,
+    span_kind: Cell<SpanKindSource>,
+}
+
+/// Where a span's kind comes from.
+#[derive(Clone, Copy, Debug)]
+enum SpanKindSource {
+    Known(SpanKind),
+    /// The listener's direction; it is not known before the first request.
+    Listener,
+}
+
+impl Root {
+    /// A root that is not configured yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { started: Instant::now(), running: None }
+    }
+
+    /// Sends what is due, unless a call is under way, and tells the host what was counted.
+    fn export(&self, running: &Running) {
+        let mut tracer = running.tracer.borrow_mut();
+        if tracer.has_work() {
+            let now = self.started.elapsed();
+            // A call that the host refuses makes room for the next batch; the queue ends this.
+            while let Some(call) = tracer.poll_export(now) {
+                match host::call(&call) {
+                    Ok(call) => tracer.handle_called(call),
+                    Err(failure) => tracer.handle_not_called(failure),
+                }
+            }
+        }
+        running.metrics.record(tracer.take_stats());
+    }
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, call: u32, headers: usize, body_size: usize, _: usize) {
+        let Some(running) = &self.running else { return };
+        let body = match body_size {
+            0 => None,
+            size => self.get_http_call_response_body(0, size),
+        };
+        let answer = match headers {
+            // Without headers even the status can't be asked for.
+            0 => Answer::Reset,
+            _ => Answer::Response {
+                status: host::answer_status(),
+                body: body.as_deref().unwrap_or_default(),
+            },
+        };
+        running.tracer.borrow_mut().handle_answer(call, answer);
+        self.export(running);
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _: usize) -> bool {
+        let json = self.get_plugin_configuration().unwrap_or_default();
+        let environment = Environment::from_os(std::env::vars_os());
+        let parsed = match Config::parse(&json, &environment) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                log::error!("configuration: {error}");
+                return false;
+            }
+        };
+        let config = parsed.config;
+        log::set_max_level(config.log_level);
+        for warning in parsed.warnings {
+            log::warn!("configuration: {warning}");
+        }
+        if config.disabled {
+            return true;
+        }
+        let mut seed = [0; 32];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            log::error!("the host gives no random bytes: {error}");
+            return false;
+        }
+        let mut ids = IdGenerator::from_seed(seed);
+        let instance = host::agree_on_instance(&resource::instance_id(ids.bytes()));
+        let resource = resource::attributes(&config.resource, &host::node(), &instance);
+        let span_kind = match config.envoy.span_kind {
+            SpanKindSetting::Server => SpanKindSource::Known(SpanKind::Server),
+            SpanKindSetting::Client => SpanKindSource::Known(SpanKind::Client),
+            SpanKindSetting::Auto => SpanKindSource::Listener,
+        };
+        self.running = Some(Rc::new(Running {
+            tracer: RefCell::new(Tracer::new(config, &resource, ids)),
+            outcomes: OutcomeReader::new(),
+            metrics: Metrics::define(),
+            span_kind: Cell::new(span_kind),
+        }));
+        self.set_tick_period(TICK);
+        true
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(running) = &self.running {
+            self.export(running);
+        }
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream { running: self.running.clone(), state: StreamState::Created }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Drop for Root {
+    /// The configuration was replaced, or the worker ends: no answer will come any more.
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            let mut tracer = running.tracer.borrow_mut();
+            tracer.shut_down();
+            running.metrics.record(tracer.take_stats());
+        }
+    }
+}
+
+/// The context of one request.
+#[derive(Debug)]
+struct Stream {
+    /// None when disabled.
+    running: Option<Rc<Running>>,
+    state: StreamState,
+}
+
+#[derive(Debug)]
+enum StreamState {
+    /// The request's headers were not seen.
+    Created,
+    /// The request is kept.
+    Started(Box<StartedSpan>),
+    /// Nothing is left to do.
+    Done,
+}
+
+impl Running {
+    fn incoming(&self, tracer: &Tracer) -> Incoming {
+        match tracer.propagation() {
+            Propagation::TraceContext => trace_context::extract(host::request_header),
+            Propagation::None => Incoming::default(),
+        }
+    }
+
+    fn span_kind(&self) -> SpanKind {
+        match self.span_kind.get() {
+            SpanKindSource::Known(kind) => kind,
+            SpanKindSource::Listener => {
+                let kind = match host::listener_direction() {
+                    TrafficDirection::Outbound => SpanKind::Client,
+                    TrafficDirection::Inbound | TrafficDirection::Unspecified => SpanKind::Server,
+                };
+                // A root context serves listeners of one direction only.
+                self.span_kind.set(SpanKindSource::Known(kind));
+                kind
+            }
+        }
+    }
+
+    fn begin(&self, tracer: &mut Tracer, decision: &Decision) -> Option<StartedSpan> {
+        let kind = self.span_kind();
+        let headers = host::request_headers();
+        let captured = tracer.conventions().request_captured_headers(kind);
+        let headers = RequestHeaders::read(headers.iter(), captured);
+        tracer.begin(decision, kind, &headers)
+    }
+
+    /// Starts a request and writes its context into its headers.
+    fn start(&self) -> StreamState {
+        let mut tracer = self.tracer.borrow_mut();
+        let incoming = self.incoming(&tracer);
+        if let Some(span) = tracer.resume(&incoming) {
+            return StreamState::Started(Box::new(span));
+        }
+        let decision = tracer.decide(incoming);
+        let state = match decision.recording {
+            Recording::Off => StreamState::Done,
+            Recording::On => match self.begin(&mut tracer, &decision) {
+                Some(span) => StreamState::Started(Box::new(span)),
+                None => return StreamState::Done,
+            },
+        };
+        match tracer.propagation() {
+            Propagation::TraceContext => inject(&decision),
+            Propagation::None => {}
+        }
+        state
+    }
+
+    /// Starts a request that ends before it reached this filter.
+    fn start_late(&self) -> Option<StartedSpan> {
+        let mut tracer = self.tracer.borrow_mut();
+        let incoming = self.incoming(&tracer);
+        let decision = tracer.decide(incoming);
+        match decision.recording {
+            Recording::On => self.begin(&mut tracer, &decision),
+            Recording::Off => None,
+        }
+    }
+
+    fn end(&self, span: StartedSpan) {
+        let values = self.outcomes.read();
+        self.tracer.borrow_mut().end(span, &values.outcome());
+    }
+}
+
+fn inject(decision: &Decision) {
+    host::set_request_header(TRACEPARENT, &trace_context::traceparent(&decision.context));
+    match decision.trace_state {
+        TraceStateChange::Keep => {}
+        TraceStateChange::Remove => host::remove_request_header(TRACESTATE),
+        TraceStateChange::Replace => {
+            host::set_request_header(TRACESTATE, decision.context.trace_state.as_str().as_bytes());
+        }
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        if let Some(running) = &self.running {
+            self.state = running.start();
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        if let (Some(running), StreamState::Started(span)) = (&self.running, &mut self.state) {
+            if end_of_stream && span.request.is_grpc() {
+                // "Trailers-only": the status is among the headers.
+                if let Some(status) = host::grpc_status_of_headers() {
+                    span.request.note_grpc_status(&status);
+                }
+            }
+            let tracer = running.tracer.borrow();
+            let conventions = tracer.conventions();
+            if !conventions.response_captured_headers(span.request.kind()).is_empty() {
+                let headers = host::response_headers();
+                let StartedSpan { request, attributes, .. } = &mut **span;
+                conventions.response_headers(request, headers.iter(), attributes);
+            }
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if let StreamState::Started(span) = &mut self.state
+            && span.request.is_grpc()
+            && let Some(status) = host::grpc_status_of_trailers()
+        {
+            span.request.note_grpc_status(&status);
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        let Some(running) = &self.running else { return };
+        match std::mem::replace(&mut self.state, StreamState::Done) {
+            StreamState::Started(span) => running.end(*span),
+            StreamState::Created => {
+                if let Some(span) = running.start_late() {
+                    running.end(span);
+                }
+            }
+            StreamState::Done => {}
+        }
+    }
+}
+
+impl Drop for Stream {
+    /// HTTP/3 requests end without the access log's callback.
+    fn drop(&mut self) {
+        if let (Some(running), StreamState::Started(span)) =
+            (&self.running, std::mem::replace(&mut self.state, StreamState::Done))
+        {
+            running.end(*span);
+        }
+    }
+}

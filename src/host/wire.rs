@@ -1,0 +1,109 @@
+//! The layouts in which a proxy-wasm host hands over several values at once.
+//!
+//! They come from the host, yet a short or wrong one must not do harm: what can't be read is absent.
+
+/// A header map: a count, the lengths of each key and value, then each key and value with a NUL
+/// after it. All numbers are 32 bits, little-endian.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pairs<'a> {
+    lengths: &'a [[u8; 8]],
+    content: &'a [u8],
+}
+
+impl<'a> Pairs<'a> {
+    /// Reads the layout's start; the pairs are read as they are asked for.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let parts = bytes.split_first_chunk::<4>().and_then(|(count, rest)| {
+            let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+            rest.split_at_checked(count.checked_mul(8)?)
+        });
+        let (lengths, content) = parts.unwrap_or_default();
+        Self { lengths: lengths.as_chunks().0, content }
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let ([k0, k1, k2, k3, v0, v1, v2, v3], lengths) = self.lengths.split_first()?;
+        self.lengths = lengths;
+        let key = self.take([*k0, *k1, *k2, *k3])?;
+        let value = self.take([*v0, *v1, *v2, *v3])?;
+        Some((key, value))
+    }
+}
+
+impl<'a> Pairs<'a> {
+    fn take(&mut self, length: [u8; 4]) -> Option<&'a [u8]> {
+        let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
+        let (text, rest) = self.content.split_at_checked(length)?;
+        let (_nul, rest) = rest.split_first()?;
+        self.content = rest;
+        Some(text)
+    }
+}
+
+/// A list of CEL values: the layout of [`Pairs`], with each element in a key's place.
+pub fn elements(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Pairs::new(bytes).map(|(element, _)| element)
+}
+
+/// A number of 64 bits, little-endian; zero where there is none.
+#[must_use]
+pub fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn layout(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let length = |text: &Vec<u8>| u32::try_from(text.len()).unwrap().to_le_bytes();
+        let mut bytes = u32::try_from(pairs.len()).unwrap().to_le_bytes().to_vec();
+        for (key, value) in pairs {
+            bytes.extend(length(key));
+            bytes.extend(length(value));
+        }
+        for (key, value) in pairs {
+            bytes.extend(key);
+            bytes.push(0);
+            bytes.extend(value);
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_round_trip(pairs: Vec<(Vec<u8>, Vec<u8>)>) {
+            let bytes = layout(&pairs);
+            let read: Vec<_> = Pairs::new(&bytes).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+            prop_assert_eq!(read, pairs);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            prop_assert!(Pairs::new(&bytes).count() <= bytes.len());
+        }
+
+        #[test]
+        fn a_cut_layout_gives_a_prefix(pairs: Vec<(Vec<u8>, Vec<u8>)>, cut: prop::sample::Index) {
+            let bytes = layout(&pairs);
+            let cut = &bytes[..cut.index(bytes.len())];
+            for (read, (key, value)) in Pairs::new(cut).zip(&pairs) {
+                prop_assert_eq!(read, (key.as_slice(), value.as_slice()));
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_may_be_absent() {
+        assert_eq!(number(&200_u64.to_le_bytes()), 200, "eight bytes");
+        assert_eq!(number(b""), 0, "an unset attribute");
+        assert_eq!(number(b"abc"), 0, "no number");
+    }
+}

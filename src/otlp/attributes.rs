@@ -1,0 +1,140 @@
+//! The attributes of a span, encoded as they become known.
+//!
+//! Limits are kept here (OpenTelemetry, Common, section Attribute Limits); names and meanings are
+//! the conventions' (`semconv`).
+
+use super::wire::{self, field_len, put_bytes, put_varint};
+use crate::config::SpanLimits;
+use std::borrow::Cow;
+
+/// Field 9 of `Span`.
+const ATTRIBUTES: u8 = wire::length_delimited(9);
+const KEY: u8 = wire::length_delimited(1);
+const VALUE: u8 = wire::length_delimited(2);
+const STRING_VALUE: u8 = wire::length_delimited(1);
+const INT_VALUE: u8 = wire::varint(3);
+const ARRAY_VALUE: u8 = wire::length_delimited(5);
+const ARRAY_VALUES: u8 = wire::length_delimited(1);
+
+/// Room for a request's usual attributes, in bytes.
+const USUAL_LENGTH: usize = 768;
+
+/// A list of attributes under limits. A name is written once: callers don't repeat themselves.
+#[derive(Debug)]
+pub struct Attributes {
+    bytes: Vec<u8>,
+    count: usize,
+    dropped: u32,
+    limits: SpanLimits,
+}
+
+impl Attributes {
+    /// None yet.
+    #[must_use]
+    pub fn new(limits: SpanLimits) -> Self {
+        Self { bytes: Vec::with_capacity(USUAL_LENGTH), count: 0, dropped: 0, limits }
+    }
+
+    /// The encoded entries of `Span.attributes`.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many were refused because the count was reached.
+    #[must_use]
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// Adds a text. What is not UTF-8 becomes U+FFFD; what is longer than the limit is cut.
+    pub fn string(&mut self, key: &str, value: &[u8]) {
+        if self.admit() {
+            let value = limited(value, self.limits.attribute_value_length);
+            let any_value = field_len(value.len());
+            self.put_key(key, any_value);
+            put_bytes(&mut self.bytes, STRING_VALUE, value.as_bytes());
+        }
+    }
+
+    /// Adds a number.
+    pub fn int(&mut self, key: &str, value: i64) {
+        if self.admit() {
+            let bits = value.cast_unsigned();
+            self.put_key(key, 1 + prost::encoding::encoded_len_varint(bits));
+            self.bytes.push(INT_VALUE);
+            put_varint(&mut self.bytes, bits);
+        }
+    }
+
+    /// Adds a list of texts.
+    pub fn strings<'a>(&mut self, key: &str, values: impl Iterator<Item = &'a [u8]> + Clone) {
+        if self.admit() {
+            let limit = self.limits.attribute_value_length;
+            let values = values.map(|value| limited(value, limit));
+            let array = values.clone().map(|value| field_len(field_len(value.len()))).sum();
+            self.put_key(key, field_len(array));
+            self.bytes.push(ARRAY_VALUE);
+            put_varint(&mut self.bytes, array as u64);
+            for value in values {
+                self.bytes.push(ARRAY_VALUES);
+                put_varint(&mut self.bytes, field_len(value.len()) as u64);
+                put_bytes(&mut self.bytes, STRING_VALUE, value.as_bytes());
+            }
+        }
+    }
+
+    fn admit(&mut self) -> bool {
+        let admitted = self.count < self.limits.attribute_count;
+        if admitted {
+            self.count += 1;
+        } else {
+            self.dropped += 1;
+        }
+        admitted
+    }
+
+    /// Opens a `KeyValue` whose `AnyValue` takes `any_value` bytes.
+    fn put_key(&mut self, key: &str, any_value: usize) {
+        self.bytes.push(ATTRIBUTES);
+        put_varint(&mut self.bytes, (field_len(key.len()) + field_len(any_value)) as u64);
+        put_bytes(&mut self.bytes, KEY, key.as_bytes());
+        self.bytes.push(VALUE);
+        put_varint(&mut self.bytes, any_value as u64);
+    }
+}
+
+/// The text under a limit in characters, cut at a character.
+fn limited(value: &[u8], limit: Option<usize>) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(value);
+    let end = limit.and_then(|limit| text.char_indices().nth(limit)).map(|(end, _)| end);
+    match (end, text) {
+        (None, text) => text,
+        (Some(end), Cow::Borrowed(text)) => Cow::Borrowed(text.get(..end).unwrap_or(text)),
+        (Some(end), Cow::Owned(mut text)) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_at_a_character() {
+        let cases: &[(&[u8], Option<usize>, &str, &str)] = &[
+            (b"abc", None, "abc", "no limit"),
+            (b"abc", Some(3), "abc", "at the limit"),
+            (b"abcd", Some(3), "abc", "over the limit"),
+            ("äöü".as_bytes(), Some(2), "äö", "characters, not bytes"),
+            (b"a\xffb", None, "a\u{fffd}b", "a byte that is not UTF-8"),
+            (b"a\xffb", Some(2), "a\u{fffd}", "replaced and cut"),
+            (b"abc", Some(0), "", "nothing is left"),
+        ];
+        for (value, limit, expected, reason) in cases {
+            assert_eq!(limited(value, *limit), *expected, "{reason}");
+        }
+    }
+}

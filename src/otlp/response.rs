@@ -1,0 +1,68 @@
+//! What a collector says of a request: `ExportTraceServiceResponse`.
+
+use prost::Message;
+
+/// Spans that the collector took the request without (OTLP, section Partial Success).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartialSuccess {
+    /// How many were rejected; zero with a message is a warning.
+    pub rejected_spans: u64,
+    /// Why, in the collector's words.
+    pub error_message: String,
+}
+
+/// Reads the body of a successful answer. A body that can't be read says nothing: the status said
+/// that the spans were taken.
+#[must_use]
+pub fn partial_success(body: &[u8]) -> PartialSuccess {
+    let partial = ExportTraceServiceResponse::decode(body)
+        .ok()
+        .and_then(|response| response.partial_success)
+        .unwrap_or_default();
+    PartialSuccess {
+        rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or_default(),
+        error_message: partial.error_message,
+    }
+}
+
+/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct ExportTraceServiceResponse {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<ExportTracePartialSuccess>,
+}
+
+/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess`.
+#[derive(Clone, PartialEq, Message)]
+struct ExportTracePartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected_spans: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_leniently() {
+        let cases: &[(&[u8], u64, &str, &str)] = &[
+            (b"", 0, "", "an empty body is a full success"),
+            (&[0x0a, 0x02, 0x08, 0x03], 3, "", "rejected spans"),
+            (&[0x0a, 0x04, 0x12, 0x02, b'n', b'o'], 0, "no", "a warning"),
+            (b"not protobuf at all", 0, "", "what can't be read says nothing"),
+            (
+                &[0x0a, 0x0b, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+                0,
+                "",
+                "a negative count",
+            ),
+        ];
+        for (body, rejected_spans, message, reason) in cases {
+            let partial = partial_success(body);
+            assert_eq!(partial.rejected_spans, *rejected_spans, "{reason}");
+            assert_eq!(partial.error_message, *message, "{reason}");
+        }
+    }
+}

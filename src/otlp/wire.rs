@@ -1,0 +1,40 @@
+//! Protocol buffers' wire format, as far as the hot path needs it (`prost` does the rest).
+
+use prost::encoding::{WireType, encode_varint, encoded_len_varint};
+
+/// The key of a varint field below 16.
+pub(crate) const fn varint(field: u8) -> u8 {
+    field << 3 | WireType::Varint as u8
+}
+
+/// The key of a 64-bit field below 16.
+pub(crate) const fn fixed64(field: u8) -> u8 {
+    field << 3 | WireType::SixtyFourBit as u8
+}
+
+/// The key of a length-delimited field below 16.
+pub(crate) const fn length_delimited(field: u8) -> u8 {
+    field << 3 | WireType::LengthDelimited as u8
+}
+
+/// The length of a length-delimited field with a key of one byte.
+pub(crate) fn field_len(content: usize) -> usize {
+    1 + varint_len(content) + content
+}
+
+pub(crate) fn varint_len(value: usize) -> usize {
+    encoded_len_varint(value as u64)
+}
+
+pub(crate) fn put_varint(buffer: &mut Vec<u8>, value: u64) {
+    match u8::try_from(value) {
+        Ok(byte) if byte < 0x80 => buffer.push(byte),
+        _ => encode_varint(value, buffer),
+    }
+}
+
+pub(crate) fn put_bytes(buffer: &mut Vec<u8>, key: u8, content: &[u8]) {
+    buffer.push(key);
+    put_varint(buffer, content.len() as u64);
+    buffer.extend_from_slice(content);
+}

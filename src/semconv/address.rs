@@ -1,0 +1,159 @@
+//! Hosts and ports as they occur in headers and in Envoy's socket addresses.
+//!
+//! No names are resolved, and addresses are passed on as they are written.
+
+use crate::context::trim_white_space;
+
+/// A host and maybe a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostPort<'a> {
+    /// A name or an address, IPv6 without brackets; empty if unknown.
+    pub host: &'a [u8],
+    /// The port, if one is given.
+    pub port: Option<u16>,
+}
+
+impl<'a> HostPort<'a> {
+    /// Reads `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address; user information
+    /// before `@` is passed over.
+    #[must_use]
+    pub fn parse(value: &'a [u8]) -> Self {
+        let start = value.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+        let value = value.get(start..).unwrap_or_default();
+        if let [b'[', rest @ ..] = value {
+            let mut parts = rest.splitn(2, |byte| *byte == b']');
+            let host = parts.next().unwrap_or_default();
+            let port = parts.next().and_then(|rest| rest.strip_prefix(b":")).and_then(port);
+            return Self { host, port };
+        }
+        let mut parts = value.splitn(3, |byte| *byte == b':');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(host), Some(digits), None) => Self { host, port: port(digits) },
+            _ => Self { host: value, port: None },
+        }
+    }
+
+    /// Reads an address as Envoy writes it: `10.1.2.3:80`, `[::1]:80`, or a path of a Unix socket.
+    #[must_use]
+    pub fn of_socket(value: &'a [u8]) -> Self {
+        match value {
+            [b'/' | b'@', ..] => Self { host: value, port: None },
+            _ => Self::parse(value),
+        }
+    }
+}
+
+/// The original client in `X-Forwarded-For`: the first entry.
+#[must_use]
+pub fn first_forwarded_for(header: &[u8]) -> Option<&[u8]> {
+    node(first_entry(header))
+}
+
+/// The value of a parameter in the first element of `Forwarded` (RFC 7239, section 4).
+#[must_use]
+pub fn forwarded_parameter<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    first_entry(header).split(|byte| *byte == b';').find_map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let key = trim_white_space(parts.next()?);
+        let value = trim_white_space(parts.next()?);
+        let value = match value {
+            [b'"', value @ .., b'"'] => value,
+            value => value,
+        };
+        (key.eq_ignore_ascii_case(name.as_bytes()) && !value.is_empty()).then_some(value)
+    })
+}
+
+/// The original client in `Forwarded`; an obfuscated or unknown one is none (section 6).
+#[must_use]
+pub fn forwarded_for(header: &[u8]) -> Option<&[u8]> {
+    node(forwarded_parameter(header, "for")?)
+}
+
+/// The first entry of a list in one header.
+#[must_use]
+pub fn first_entry(header: &[u8]) -> &[u8] {
+    trim_white_space(header.split(|byte| *byte == b',').next().unwrap_or_default())
+}
+
+fn node(value: &[u8]) -> Option<&[u8]> {
+    let host = HostPort::parse(value).host;
+    let known =
+        !host.is_empty() && !host.starts_with(b"_") && !host.eq_ignore_ascii_case(b"unknown");
+    known.then_some(host)
+}
+
+fn port(digits: &[u8]) -> Option<u16> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hosts_and_ports_are_told_apart() {
+        let cases = [
+            ("example.com", "example.com", None, "a name"),
+            ("example.com:8080", "example.com", Some(8080), "a name and a port"),
+            ("10.1.2.3:80", "10.1.2.3", Some(80), "an address and a port"),
+            ("[::1]:443", "::1", Some(443), "IPv6 and a port"),
+            ("[::1]", "::1", None, "IPv6 in brackets"),
+            ("2001:db8::1", "2001:db8::1", None, "IPv6 without brackets"),
+            ("example.com:", "example.com", None, "an empty port"),
+            ("example.com:99999", "example.com", None, "a port out of range"),
+            ("example.com:+80", "example.com", None, "a sign is no digit"),
+            ("me:secret@example.com:80", "example.com", Some(80), "user information"),
+            ("[::1", "::1", None, "a bracket that stays open"),
+            ("", "", None, "nothing"),
+        ];
+        for (value, host, port, reason) in cases {
+            let expected = HostPort { host: host.as_bytes(), port };
+            assert_eq!(HostPort::parse(value.as_bytes()), expected, "{reason}");
+        }
+        let path = HostPort { host: b"/run/a:1.sock".as_slice(), port: None };
+        assert_eq!(HostPort::of_socket(b"/run/a:1.sock"), path, "a Unix socket has no port");
+    }
+
+    #[test]
+    fn the_original_client_is_the_first() {
+        let cases: &[(&str, Option<&str>, &str)] = &[
+            ("for=192.0.2.60;proto=http;by=203.0.113.43", Some("192.0.2.60"), "one element"),
+            ("for=192.0.2.43, for=198.51.100.17", Some("192.0.2.43"), "the first of two"),
+            (
+                "For=\"[2001:db8:cafe::17]:4711\"",
+                Some("2001:db8:cafe::17"),
+                "IPv6, quoted, other case",
+            ),
+            ("proto=https ; for = 10.0.0.1", Some("10.0.0.1"), "white space"),
+            ("for=unknown", None, "an unknown client"),
+            ("for=_hidden", None, "an obfuscated client"),
+            ("for=\"\"", None, "an empty value"),
+            ("proto=https", None, "another parameter"),
+            ("", None, "nothing"),
+        ];
+        for (header, expected, reason) in cases {
+            assert_eq!(forwarded_for(header.as_bytes()), expected.map(str::as_bytes), "{reason}");
+        }
+        assert_eq!(
+            first_forwarded_for(b" 10.0.0.1 , 10.0.0.2"),
+            Some(b"10.0.0.1".as_slice()),
+            "first"
+        );
+        assert_eq!(first_forwarded_for(b", 10.0.0.2"), None, "an empty first entry");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(value: Vec<u8>) {
+            let _ = HostPort::parse(&value);
+            let _ = HostPort::of_socket(&value);
+            let _ = forwarded_for(&value);
+            let _ = first_forwarded_for(&value);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Envoy's response flags: their short names, and which of them mean an interruption.
+
+/// What `response.flags` holds, a bit for each flag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResponseFlags(u64);
+
+/// Short names in the order of their bits (Envoy, access log operator `%RESPONSE_FLAGS%`).
+const NAMES: [&str; 30] = [
+    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC",
+    "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR",
+    "UDO",
+];
+
+/// What cuts a request off, the most telling first.
+const INTERRUPTIONS: [&str; 15] =
+    ["UF", "UC", "UR", "LR", "UT", "UMSDR", "UPE", "UO", "UH", "SI", "DT", "DPE", "OM", "DR", "DC"];
+
+impl ResponseFlags {
+    /// The flags as Envoy gives them.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Whether none is set.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The short names of the flags that are set. A flag that is newer than this list has none.
+    pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+        NAMES
+            .iter()
+            .enumerate()
+            .filter(move |(bit, _)| self.0 >> bit & 1 == 1)
+            .map(|(_, name)| *name)
+    }
+
+    /// The flag that says what interrupted the request, if anything did.
+    #[must_use]
+    pub fn interruption(self) -> Option<&'static str> {
+        INTERRUPTIONS.into_iter().find(|name| self.names().any(|set| set == *name))
+    }
+
+    /// Whether the caller is the one who ended the request.
+    #[must_use]
+    pub fn left_by_caller(self) -> bool {
+        matches!(self.interruption(), Some("DC" | "DR"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_have_their_short_names() {
+        let cases: &[(u64, &[&str], Option<&str>, &str)] = &[
+            (0, &[], None, "none"),
+            (1, &["LH"], None, "the first bit"),
+            (1 << 8, &["NR"], None, "no route is no interruption"),
+            (1 << 5 | 1 << 15, &["UF", "URX"], Some("UF"), "two flags"),
+            (1 << 14, &["DC"], Some("DC"), "the caller left"),
+            (1 << 6 | 1 << 14, &["UC", "DC"], Some("UC"), "the upstream says more than the caller"),
+            (1 << 29, &["UDO"], None, "the last bit"),
+            (1 << 40, &[], None, "a flag of a later Envoy"),
+        ];
+        for (bits, names, interruption, reason) in cases {
+            let flags = ResponseFlags::from_bits(*bits);
+            assert_eq!(flags.names().collect::<Vec<_>>(), *names, "{reason}");
+            assert_eq!(flags.interruption(), *interruption, "{reason}");
+        }
+    }
+}

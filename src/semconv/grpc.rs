@@ -1,0 +1,164 @@
+//! gRPC: the names of the attributes, the status codes, and what counts as an error.
+//!
+//! (Semantic conventions 1.44.0, gRPC; release candidate.)
+
+use super::Outcome;
+use crate::otlp::SpanKind;
+use std::borrow::Cow;
+
+pub(super) const RPC_METHOD: &str = "rpc.method";
+pub(super) const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+pub(super) const RPC_SYSTEM_NAME: &str = "rpc.system.name";
+pub(super) const REQUEST_METADATA: &str = "rpc.request.metadata.";
+pub(super) const RESPONSE_METADATA: &str = "rpc.response.metadata.";
+
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The status of an RPC; a code that gRPC does not define keeps its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusCode(u32);
+
+impl StatusCode {
+    const OK: Self = Self(0);
+    const CANCELLED: Self = Self(1);
+    const UNKNOWN: Self = Self(2);
+    const DEADLINE_EXCEEDED: Self = Self(4);
+    const PERMISSION_DENIED: Self = Self(7);
+    const UNIMPLEMENTED: Self = Self(12);
+    const INTERNAL: Self = Self(13);
+    const UNAVAILABLE: Self = Self(14);
+    const DATA_LOSS: Self = Self(15);
+    const UNAUTHENTICATED: Self = Self(16);
+
+    /// Reads a `grpc-status`; what is no number is UNKNOWN.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Self {
+        let digits = std::str::from_utf8(value).ok().filter(|text| !text.starts_with('+'));
+        digits.and_then(|text| text.parse().ok()).map_or(Self::UNKNOWN, Self)
+    }
+
+    /// The status of an RPC whose peer gave none: what the caller's own library makes of it (gRPC,
+    /// HTTP to gRPC Status Code Mapping).
+    #[must_use]
+    pub fn of_outcome(outcome: &Outcome<'_>) -> Self {
+        match outcome.response_code {
+            _ if outcome.response_flags.left_by_caller() => Self::CANCELLED,
+            None if outcome.response_flags.is_empty() => Self::UNKNOWN,
+            None | Some(429 | 502..=504) => Self::UNAVAILABLE,
+            Some(200) if outcome.response_flags.interruption() == Some("UT") => {
+                Self::DEADLINE_EXCEEDED
+            }
+            Some(200) if outcome.response_flags.interruption().is_some() => Self::UNAVAILABLE,
+            Some(400) => Self::INTERNAL,
+            Some(401) => Self::UNAUTHENTICATED,
+            Some(403) => Self::PERMISSION_DENIED,
+            Some(404) => Self::UNIMPLEMENTED,
+            Some(_) => Self::UNKNOWN,
+        }
+    }
+
+    /// Its name, or its number.
+    #[must_use]
+    pub fn name(self) -> Cow<'static, str> {
+        let name = usize::try_from(self.0).ok().and_then(|code| NAMES.get(code));
+        name.map_or_else(|| self.0.to_string().into(), |name| Cow::Borrowed(*name))
+    }
+
+    /// The `error.type`: for a client everything but OK, for a server only what is its own fault.
+    #[must_use]
+    pub fn error_type(self, kind: SpanKind) -> Option<Cow<'static, str>> {
+        let failed = match kind {
+            SpanKind::Client => self != Self::OK,
+            SpanKind::Server => [
+                Self::UNKNOWN,
+                Self::DEADLINE_EXCEEDED,
+                Self::UNIMPLEMENTED,
+                Self::INTERNAL,
+                Self::UNAVAILABLE,
+                Self::DATA_LOSS,
+            ]
+            .contains(&self),
+        };
+        failed.then(|| self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semconv::flags::ResponseFlags;
+
+    #[test]
+    fn statuses_have_names_and_meanings() {
+        let cases = [
+            ("0", "OK", false, false, "success"),
+            ("1", "CANCELLED", true, false, "the caller's doing"),
+            ("2", "UNKNOWN", true, true, "a server's fault"),
+            ("4", "DEADLINE_EXCEEDED", true, true, "too late"),
+            ("5", "NOT_FOUND", true, false, "an answer"),
+            ("12", "UNIMPLEMENTED", true, true, "not there"),
+            ("13", "INTERNAL", true, true, "broken"),
+            ("14", "UNAVAILABLE", true, true, "gone"),
+            ("15", "DATA_LOSS", true, true, "lost"),
+            ("16", "UNAUTHENTICATED", true, false, "the last one"),
+            ("17", "17", true, false, "a number that gRPC does not define"),
+            ("abc", "UNKNOWN", true, true, "no number"),
+            ("+1", "UNKNOWN", true, true, "a sign is no digit"),
+            ("", "UNKNOWN", true, true, "empty"),
+        ];
+        for (value, name, client_error, server_error, reason) in cases {
+            let status = StatusCode::parse(value.as_bytes());
+            assert_eq!(status.name(), name, "{reason}");
+            assert_eq!(
+                status.error_type(SpanKind::Client).is_some(),
+                client_error,
+                "client: {reason}"
+            );
+            assert_eq!(
+                status.error_type(SpanKind::Server).is_some(),
+                server_error,
+                "server: {reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_status_gets_one() {
+        let (dc, uf, uc, ut) = (1 << 14, 1 << 5, 1 << 6, 1 << 2);
+        let cases = [
+            (None, dc, "CANCELLED", "the caller left"),
+            (Some(200), dc, "CANCELLED", "the caller left in the middle"),
+            (None, uf, "UNAVAILABLE", "nobody answered"),
+            (None, 0, "UNKNOWN", "nobody knows"),
+            (Some(200), uc, "UNAVAILABLE", "the upstream broke off"),
+            (Some(200), ut, "DEADLINE_EXCEEDED", "the upstream was too slow"),
+            (Some(200), 0, "UNKNOWN", "an answer without trailers"),
+            (Some(503), 0, "UNAVAILABLE", "a plain 503"),
+            (Some(404), 0, "UNIMPLEMENTED", "a plain 404"),
+            (Some(403), 0, "PERMISSION_DENIED", "a plain 403"),
+        ];
+        for (response_code, flags, name, reason) in cases {
+            let response_flags = ResponseFlags::from_bits(flags);
+            let outcome = Outcome { response_code, response_flags, ..Outcome::default() };
+            assert_eq!(StatusCode::of_outcome(&outcome).name(), name, "{reason}");
+        }
+    }
+}

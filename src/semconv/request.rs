@@ -1,0 +1,212 @@
+//! The headers of a request that the conventions ask for, found in one pass.
+
+use super::address::{self, HostPort};
+
+/// A request's headers of interest. Texts are empty where the header is absent; of several headers
+/// with one name the first counts, but for captured ones.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHeaders<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:path`, with the query.
+    pub path: &'a [u8],
+    /// `:authority`, which Envoy fills from `Host`.
+    pub authority: &'a [u8],
+    /// `user-agent`.
+    pub user_agent: &'a [u8],
+    /// Names and values of the headers that become attributes.
+    pub captured: Vec<(&'a [u8], &'a [u8])>,
+    scheme: &'a [u8],
+    content_type: &'a [u8],
+    forwarded: &'a [u8],
+    x_forwarded_for: &'a [u8],
+    x_forwarded_host: &'a [u8],
+    x_forwarded_proto: &'a [u8],
+}
+
+impl<'a> RequestHeaders<'a> {
+    /// Reads (name, value) pairs with lowercase names; `captured` are the names to keep beside.
+    #[must_use]
+    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>, captured: &[String]) -> Self {
+        let mut request = Self::default();
+        for (name, value) in headers {
+            let field = match name {
+                b":method" => Some(&mut request.method),
+                b":path" => Some(&mut request.path),
+                b":authority" => Some(&mut request.authority),
+                b":scheme" => Some(&mut request.scheme),
+                b"user-agent" => Some(&mut request.user_agent),
+                b"content-type" => Some(&mut request.content_type),
+                b"forwarded" => Some(&mut request.forwarded),
+                b"x-forwarded-for" => Some(&mut request.x_forwarded_for),
+                b"x-forwarded-host" => Some(&mut request.x_forwarded_host),
+                b"x-forwarded-proto" => Some(&mut request.x_forwarded_proto),
+                _ => None,
+            };
+            if let Some(field) = field.filter(|field| field.is_empty()) {
+                *field = value;
+            }
+            if captured.iter().any(|wanted| wanted.as_bytes() == name) {
+                request.captured.push((name, value));
+            }
+        }
+        request
+    }
+
+    /// Whether this is a gRPC request (gRPC over HTTP/2: `application/grpc`, with `+` or `;` after).
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        match self.content_type.strip_prefix(b"application/grpc") {
+            Some([]) => !self.path.is_empty(),
+            Some([next, ..]) => b"+;".contains(next) && !self.path.is_empty(),
+            None => false,
+        }
+    }
+
+    /// `package.Service/Method`.
+    #[must_use]
+    pub fn grpc_method(&self) -> &'a [u8] {
+        let (path, _) = self.path_and_query();
+        path.strip_prefix(b"/").unwrap_or(path)
+    }
+
+    /// Whether this is an export of telemetry: tracing those would trace our own exports.
+    #[must_use]
+    pub fn is_otlp_export(&self) -> bool {
+        const HTTP: [&[u8]; 3] = [b"/v1/traces", b"/v1/metrics", b"/v1/logs"];
+        const GRPC: &[u8] = b"opentelemetry.proto.collector.";
+        if self.is_grpc() {
+            return self.grpc_method().starts_with(GRPC);
+        }
+        let (path, _) = self.path_and_query();
+        let payload = self.content_type.starts_with(b"application/x-protobuf")
+            || self.content_type.starts_with(b"application/json");
+        self.method == b"POST" && payload && HTTP.contains(&path)
+    }
+
+    /// The path, and the query without its question mark.
+    #[must_use]
+    pub fn path_and_query(&self) -> (&'a [u8], Option<&'a [u8]>) {
+        let mut parts = self.path.splitn(2, |byte| *byte == b'?');
+        (parts.next().unwrap_or_default(), parts.next())
+    }
+
+    /// The scheme of the original request: `Forwarded`, `X-Forwarded-Proto`, the connection's.
+    #[must_use]
+    pub fn scheme(&self) -> &'a [u8] {
+        address::forwarded_parameter(self.forwarded, "proto")
+            .or(non_empty(address::first_entry(self.x_forwarded_proto)))
+            .unwrap_or(self.scheme)
+    }
+
+    /// The original client: `Forwarded`, `X-Forwarded-For`; else it is the peer.
+    #[must_use]
+    pub fn client_address(&self) -> Option<&'a [u8]> {
+        address::forwarded_for(self.forwarded)
+            .or_else(|| address::first_forwarded_for(self.x_forwarded_for))
+    }
+
+    /// Whom the original request was for: `Forwarded`, `X-Forwarded-Host`, `:authority`.
+    #[must_use]
+    pub fn server(&self) -> HostPort<'a> {
+        let host = address::forwarded_parameter(self.forwarded, "host")
+            .or(non_empty(address::first_entry(self.x_forwarded_host)))
+            .unwrap_or(self.authority);
+        HostPort::parse(host)
+    }
+}
+
+fn non_empty(value: &[u8]) -> Option<&[u8]> {
+    (!value.is_empty()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<'a>(headers: &'a [(&'a str, &'a str)]) -> RequestHeaders<'a> {
+        let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        RequestHeaders::read(pairs, &["x-a".to_owned()])
+    }
+
+    #[test]
+    fn addresses_come_from_the_best_source() {
+        let forwarded = ("forwarded", "for=10.0.0.1;host=f.example;proto=https");
+        let (xff, xfh, xfp) = (
+            ("x-forwarded-for", "10.0.0.2, 10.0.0.3"),
+            ("x-forwarded-host", "x.example:81"),
+            ("x-forwarded-proto", "https"),
+        );
+        let (authority, scheme) = ((":authority", "a.example:82"), (":scheme", "http"));
+        let cases: &[(&[(&str, &str)], Option<&str>, &str, &str, &str)] = &[
+            (
+                &[authority, scheme, xff, xfh, xfp, forwarded],
+                Some("10.0.0.1"),
+                "f.example",
+                "https",
+                "Forwarded first",
+            ),
+            (
+                &[authority, scheme, xff, xfh, xfp],
+                Some("10.0.0.2"),
+                "x.example",
+                "https",
+                "X-Forwarded next",
+            ),
+            (&[authority, scheme], None, "a.example", "http", "the request itself last"),
+            (&[], None, "", "", "nothing"),
+        ];
+        for (headers, client, server, scheme, reason) in cases {
+            let request = read(headers);
+            assert_eq!(request.client_address(), client.map(str::as_bytes), "{reason}");
+            assert_eq!(request.server().host, server.as_bytes(), "{reason}");
+            assert_eq!(request.scheme(), scheme.as_bytes(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn grpc_and_otlp_are_recognized() {
+        let (post, traces) = ((":method", "POST"), (":path", "/v1/traces"));
+        let protobuf = ("content-type", "application/x-protobuf");
+        let grpc = ("content-type", "application/grpc+proto");
+        let export = (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+        let cases: &[(&[(&str, &str)], bool, bool, &str)] = &[
+            (&[post, traces, protobuf], false, true, "OTLP over HTTP"),
+            (
+                &[post, (":path", "/v1/logs?x=1"), ("content-type", "application/json; a=b")],
+                false,
+                true,
+                "JSON, logs, a query",
+            ),
+            (&[(":method", "GET"), traces, protobuf], false, false, "another method"),
+            (&[post, (":path", "/v1/tracesx"), protobuf], false, false, "another path"),
+            (&[post, traces], false, false, "no content type"),
+            (&[post, export, grpc], true, true, "OTLP over gRPC"),
+            (&[post, (":path", "/a.B/C"), grpc], true, false, "another service"),
+            (
+                &[post, (":path", "/a.B/C"), ("content-type", "application/grpc")],
+                true,
+                false,
+                "plain gRPC",
+            ),
+            (
+                &[post, (":path", "/a.B/C"), ("content-type", "application/grpc-web")],
+                false,
+                false,
+                "gRPC-Web is another protocol",
+            ),
+        ];
+        for (headers, is_grpc, is_otlp, reason) in cases {
+            let request = read(headers);
+            assert_eq!(request.is_grpc(), *is_grpc, "{reason}");
+            assert_eq!(request.is_otlp_export(), *is_otlp, "{reason}");
+        }
+    }
+
+    #[test]
+    fn captured_headers_keep_every_value() {
+        let request = read(&[("x-a", "1"), ("x-b", "2"), ("x-a", "3")]);
+        let values: Vec<_> = request.captured.iter().map(|(_, value)| *value).collect();
+        assert_eq!(values, [b"1", b"3"], "in their order");
+    }
+}

@@ -1,0 +1,298 @@
+//! Puts the parts together: start a request, finish a request, send what is due, take an answer.
+//!
+//! It makes no host call and reads no clock; what it needs of a request is handed to it.
+
+use crate::batch::{Batch, Queue};
+use crate::config::{Config, SpanLimits};
+use crate::context::{SpanContext, TraceFlags};
+use crate::export::{Answer, ExportCall, ExportOutcome, Exporter, Failure};
+use crate::id::{IdGenerator, SpanId};
+use crate::otlp::SpanKind;
+use crate::otlp::attributes::Attributes;
+use crate::otlp::request::Frame;
+use crate::propagation::Propagation;
+use crate::propagation::trace_context::{HeaderState, Incoming};
+use crate::resource::AttributeValue;
+use crate::sampling::{Sampler, SamplingDecision};
+use crate::semconv::{Conventions, Outcome, RequestHeaders};
+use crate::span::StartedSpan;
+use crate::stats::{Metric, Stats};
+use std::time::Duration;
+
+/// The tracer of one root context: all requests of one worker under one configuration.
+#[derive(Debug)]
+pub struct Tracer {
+    propagation: Propagation,
+    sampler: Sampler,
+    conventions: Conventions,
+    limits: SpanLimits,
+    ids: IdGenerator,
+    queue: Queue,
+    exporter: Exporter,
+    stats: Stats,
+    /// A span whose request goes on as an internal redirect, which the next request may be.
+    redirected: Option<Redirected>,
+    health: CollectorHealth,
+}
+
+/// A span that waits for the second pass of its request.
+#[derive(Debug)]
+struct Redirected {
+    span: StartedSpan,
+    /// When the first pass started, in nanoseconds since the Unix epoch.
+    start: u64,
+    /// How long the first pass took, in nanoseconds.
+    duration: u64,
+}
+
+/// What was last logged of the collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CollectorHealth {
+    Taking,
+    Failing { lost: usize },
+}
+
+/// What was decided of a request when it started.
+#[derive(Debug)]
+pub struct Decision {
+    /// The identity that goes to the upstream.
+    pub context: SpanContext,
+    /// The caller's span, if its trace is continued.
+    pub parent: Option<SpanId>,
+    /// Whether a span is recorded.
+    pub recording: Recording,
+    /// What becomes of the tracestate headers.
+    pub trace_state: TraceStateChange,
+}
+
+/// Whether a request becomes a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// It does.
+    On,
+    /// It does not.
+    Off,
+}
+
+/// What becomes of the tracestate headers of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceStateChange {
+    /// They go on as they came.
+    Keep,
+    /// They are replaced by the context's.
+    Replace,
+    /// They are removed.
+    Remove,
+}
+
+impl Tracer {
+    /// A tracer under this configuration. `resource` is complete: the host's part included.
+    #[must_use]
+    pub fn new(config: Config, resource: &[(String, AttributeValue)], ids: IdGenerator) -> Self {
+        Self {
+            propagation: config.propagation,
+            sampler: config.sampler,
+            conventions: Conventions::new(config.http),
+            limits: config.limits,
+            ids,
+            queue: Queue::new(config.batch, Frame::new(resource)),
+            exporter: Exporter::new(config.envoy.cluster, config.exporter),
+            stats: Stats::default(),
+            redirected: None,
+            health: CollectorHealth::Taking,
+        }
+    }
+
+    /// Which headers carry contexts.
+    #[must_use]
+    pub fn propagation(&self) -> Propagation {
+        self.propagation
+    }
+
+    /// The conventions that this tracer's spans follow.
+    #[must_use]
+    pub fn conventions(&self) -> &Conventions {
+        &self.conventions
+    }
+
+    /// The span that this request goes on with, if it is the second pass of an internal redirect:
+    /// then it carries the context that the first pass wrote.
+    pub fn resume(&mut self, incoming: &Incoming) -> Option<StartedSpan> {
+        let redirected = self.redirected.take()?;
+        let parent = incoming.parent.as_ref();
+        let own = &redirected.span.context;
+        if parent.is_some_and(|it| it.trace_id == own.trace_id && it.span_id == own.span_id) {
+            return Some(redirected.span);
+        }
+        self.finish_redirected(redirected);
+        None
+    }
+
+    /// Decides on a request and gives it an identity.
+    pub fn decide(&mut self, incoming: Incoming) -> Decision {
+        self.stats.add(Metric::Started, 1);
+        let Incoming { parent, trace_state: header } = incoming;
+        let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
+        let flags = parent.as_ref().map_or_else(TraceFlags::new_trace, |it| it.flags);
+        let decision = self.sampler.decide(trace_id, parent.as_ref());
+        let (recording, flags) = match decision {
+            SamplingDecision::Keep(_) => (Recording::On, flags.sampled()),
+            SamplingDecision::Drop(_) => (Recording::Off, flags.not_sampled()),
+        };
+        let trace_state = decision.into_trace_state();
+        let came = parent.as_ref().map(|it| &it.trace_state);
+        let change = match header {
+            HeaderState::Absent if trace_state.is_empty() => TraceStateChange::Keep,
+            HeaderState::Valid if came == Some(&trace_state) => TraceStateChange::Keep,
+            _ if trace_state.is_empty() => TraceStateChange::Remove,
+            _ => TraceStateChange::Replace,
+        };
+        let parent = parent.map(|it| it.span_id);
+        let context = SpanContext { trace_id, span_id: self.ids.span_id(), flags, trace_state };
+        Decision { context, parent, recording, trace_state: change }
+    }
+
+    /// Starts the span of a request that is kept. `None` for an export of telemetry, which is left
+    /// alone: its headers are not to be touched.
+    pub fn begin(
+        &mut self,
+        decision: &Decision,
+        kind: SpanKind,
+        headers: &RequestHeaders<'_>,
+    ) -> Option<StartedSpan> {
+        if headers.is_otlp_export() {
+            self.stats.add(Metric::Started, -1);
+            return None;
+        }
+        self.stats.add(Metric::Sampled, 1);
+        let mut attributes = Attributes::new(self.limits);
+        let request = self.conventions.begin(kind, headers, &mut attributes);
+        let context = decision.context.clone();
+        Some(StartedSpan { context, parent: decision.parent, request, attributes })
+    }
+
+    /// Ends a span and queues it. A request that Envoy redirects internally goes on instead.
+    pub fn end(&mut self, mut span: StartedSpan, outcome: &Outcome<'_>) {
+        if outcome.is_internal_redirect() {
+            let (start, duration) = (outcome.start, outcome.duration);
+            self.redirected = Some(Redirected { span, start, duration });
+            return;
+        }
+        let status = self.conventions.end(&span.request, outcome, &mut span.attributes);
+        match self.queue.push(&span.finished(outcome, status)) {
+            Ok(()) => self.stats.add(Metric::Queued, 1),
+            Err(reason) => self.stats.add(Metric::from(reason), 1),
+        }
+    }
+
+    /// The call that is due, if one is. `now` is the time since any fixed moment; after this, either
+    /// [`Tracer::handle_called`] or [`Tracer::handle_not_called`] follows.
+    pub fn poll_export(&mut self, now: Duration) -> Option<ExportCall<'_>> {
+        if let Some(redirected) = self.redirected.take() {
+            self.finish_redirected(redirected);
+        }
+        if let Some(batch) = self.exporter.take_overdue(now) {
+            self.settle(batch, ExportOutcome::Failed(Failure::Timeout));
+        }
+        if !self.exporter.is_idle() {
+            return None;
+        }
+        let batch = self.queue.take_due(now)?;
+        self.count(Metric::Queued, batch.spans(), Direction::Down);
+        self.count(Metric::InFlight, batch.spans(), Direction::Up);
+        let queue = &self.queue;
+        Some(self.exporter.begin(batch, now, |batch| queue.request(batch)))
+    }
+
+    /// Whether a look at the clock could lead to anything.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.queue.spans() > 0 || !self.exporter.is_idle() || self.redirected.is_some()
+    }
+
+    /// The host made the call and named it.
+    pub fn handle_called(&mut self, call: u32) {
+        self.exporter.handle_called(call);
+    }
+
+    /// The host refused to make the call.
+    pub fn handle_not_called(&mut self, failure: Failure) {
+        if let Some(batch) = self.exporter.handle_not_called() {
+            self.settle(batch, ExportOutcome::Failed(failure));
+        }
+    }
+
+    /// The call was answered.
+    pub fn handle_answer(&mut self, call: u32, answer: Answer<'_>) {
+        if let Some(batch) = self.exporter.handle_answer(call) {
+            self.settle(batch, ExportOutcome::of_answer(answer));
+        }
+    }
+
+    /// Counts what can no longer be sent.
+    pub fn shut_down(&mut self) {
+        if let Some(batch) = self.exporter.take_any() {
+            self.count(Metric::InFlight, batch.spans(), Direction::Down);
+            self.count(Metric::DroppedShutdown, batch.spans(), Direction::Up);
+        }
+        let queued = self.queue.spans();
+        self.count(Metric::Queued, queued, Direction::Down);
+        self.count(Metric::DroppedShutdown, queued, Direction::Up);
+    }
+
+    /// What the host's counters lack.
+    pub fn take_stats(&mut self) -> impl Iterator<Item = (Metric, i64)> + use<> {
+        self.stats.take_changes()
+    }
+
+    /// The second pass did not come: the first one's outcome is all there is.
+    fn finish_redirected(&mut self, redirected: Redirected) {
+        let Redirected { span, start, duration } = redirected;
+        self.end(span, &Outcome { start, duration, ..Outcome::default() });
+    }
+
+    fn settle(&mut self, batch: Batch, outcome: ExportOutcome) {
+        let spans = batch.spans();
+        self.count(Metric::InFlight, spans, Direction::Down);
+        match outcome {
+            ExportOutcome::Taken(partial) => {
+                let rejected = usize::try_from(partial.rejected_spans).unwrap_or(spans).min(spans);
+                self.count(Metric::Rejected, rejected, Direction::Up);
+                self.count(Metric::Exported, spans - rejected, Direction::Up);
+                if !partial.error_message.is_empty() {
+                    log::warn!(
+                        "the collector rejected {rejected} of {spans} spans: {}",
+                        partial.error_message
+                    );
+                }
+                if let CollectorHealth::Failing { lost } = self.health {
+                    log::info!("the collector takes spans again; {lost} were lost");
+                    self.health = CollectorHealth::Taking;
+                }
+            }
+            ExportOutcome::Failed(failure) => {
+                self.count(Metric::from(failure), spans, Direction::Up);
+                let lost = match self.health {
+                    CollectorHealth::Taking => {
+                        log::warn!("the collector does not take spans: {failure}");
+                        0
+                    }
+                    CollectorHealth::Failing { lost } => lost,
+                };
+                self.health = CollectorHealth::Failing { lost: lost + spans };
+            }
+        }
+        self.queue.recycle(batch);
+    }
+
+    fn count(&mut self, metric: Metric, spans: usize, direction: Direction) {
+        let amount = i64::try_from(spans).unwrap_or(i64::MAX);
+        self.stats.add(metric, if direction == Direction::Up { amount } else { -amount });
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
