@@ -1,2 +1,112 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks: makes the module that people deploy out of the one that was linked.
+//!
+//! It builds nothing itself; the Makefile says what comes before.
+
+mod exports;
+
+use anyhow::{Context, Result, bail, ensure};
+use exports::KEPT;
+use std::path::Path;
+use walrus::{ExportItem, ModuleConfig};
+
+/// The most that the deployed module may weigh, in bytes.
+const MAX_SIZE: usize = 400 * 1024;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["module", linked, deployed] => module(Path::new(linked), Path::new(deployed)),
+        _ => bail!("usage: xtask module LINKED.wasm DEPLOYED.wasm"),
+    }
+}
+
+/// Drops the exports that the filter doesn't need, what only they need, and all names.
+fn module(linked: &Path, deployed: &Path) -> Result<()> {
+    let bytes = std::fs::read(linked).with_context(|| format!("reading {}", linked.display()))?;
+    let bytes = stripped(&bytes)?;
+    ensure!(
+        bytes.len() <= MAX_SIZE,
+        "the module has {} bytes; at most {MAX_SIZE} are allowed",
+        bytes.len()
+    );
+    if let Some(folder) = deployed.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(deployed, &bytes).with_context(|| format!("writing {}", deployed.display()))?;
+    println!("{}: {} bytes", deployed.display(), bytes.len());
+    Ok(())
+}
+
+fn stripped(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut config = ModuleConfig::new();
+    config.generate_name_section(false).generate_producers_section(false);
+    let mut module = config.parse(bytes)?;
+    for name in KEPT {
+        let found = module.exports.iter().any(|export| export.name == *name);
+        ensure!(found, "the linked module does not export {name}");
+    }
+    let dropped: Vec<_> = module
+        .exports
+        .iter()
+        .filter(|export| !KEPT.contains(&export.name.as_str()))
+        .map(|export| (export.id(), matches!(export.item, ExportItem::Memory(_))))
+        .collect();
+    for (export, is_memory) in dropped {
+        ensure!(!is_memory, "the host needs the memory");
+        module.exports.delete(export);
+    }
+    let sections: Vec<_> = module.customs.iter().map(|(id, _)| id).collect();
+    for section in sections {
+        module.customs.delete(section);
+    }
+    walrus::passes::gc::run(&mut module);
+    Ok(module.emit_wasm())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use walrus::Module;
+
+    /// What Envoy offers of WASI (proxy-wasm-cpp-host, `exports.h`) and the module uses.
+    const WASI: &[&str] = &[
+        "clock_time_get",
+        "environ_get",
+        "environ_sizes_get",
+        "fd_write",
+        "proc_exit",
+        "random_get",
+    ];
+
+    fn deployed() -> Module {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/otel-proxy-wasm.wasm");
+        let bytes = std::fs::read(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}; run `make build`", path.display()));
+        assert!(bytes.len() <= MAX_SIZE, "{} bytes are more than {MAX_SIZE}", bytes.len());
+        Module::from_buffer(&bytes).expect("a valid module")
+    }
+
+    #[test]
+    fn the_module_exports_what_the_filter_needs_and_nothing_else() {
+        let module = deployed();
+        let exports: BTreeSet<_> = module.exports.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(exports, KEPT.iter().copied().collect());
+        for costly in ["body", "request_trailers", "done"] {
+            let found = exports.iter().find(|export| export.contains(costly));
+            assert_eq!(found, None, "each {costly} callback would cost a call for nothing");
+        }
+    }
+
+    #[test]
+    fn the_module_imports_what_envoy_offers() {
+        for import in deployed().imports.iter() {
+            let offered = match import.module.as_str() {
+                "env" => import.name.starts_with("proxy_"),
+                "wasi_snapshot_preview1" => WASI.contains(&import.name.as_str()),
+                _ => false,
+            };
+            assert!(offered, "{}.{} is not offered", import.module, import.name);
+        }
+    }
+}
