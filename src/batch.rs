@@ -163,7 +163,6 @@ mod tests {
             max_queue_bytes: 4000,
             max_batch_spans: 2,
             max_batch_bytes: 1000,
-            ..BatchLimits::default()
         }
     }
 

@@ -185,13 +185,6 @@ enum StreamState {
 }
 
 impl Running {
-    fn incoming(&self, tracer: &Tracer) -> Incoming {
-        match tracer.propagation() {
-            Propagation::TraceContext => trace_context::extract(host::request_header),
-            Propagation::None => Incoming::default(),
-        }
-    }
-
     fn span_kind(&self) -> SpanKind {
         match self.span_kind.get() {
             SpanKindSource::Known(kind) => kind,
@@ -211,14 +204,14 @@ impl Running {
         let kind = self.span_kind();
         let headers = host::request_headers();
         let captured = tracer.conventions().request_captured_headers(kind);
-        let headers = RequestHeaders::read(headers.iter(), captured);
+        let headers = RequestHeaders::read(headers.pairs(), captured);
         tracer.begin(decision, kind, &headers)
     }
 
     /// Starts a request and writes its context into its headers.
     fn start(&self) -> StreamState {
         let mut tracer = self.tracer.borrow_mut();
-        let incoming = self.incoming(&tracer);
+        let incoming = extract(&tracer);
         if let Some(span) = tracer.resume(&incoming) {
             return StreamState::Started(Box::new(span));
         }
@@ -240,7 +233,7 @@ impl Running {
     /// Starts a request that ends before it reached this filter.
     fn start_late(&self) -> Option<StartedSpan> {
         let mut tracer = self.tracer.borrow_mut();
-        let incoming = self.incoming(&tracer);
+        let incoming = extract(&tracer);
         let decision = tracer.decide(incoming);
         match decision.recording {
             Recording::On => self.begin(&mut tracer, &decision),
@@ -251,6 +244,13 @@ impl Running {
     fn end(&self, span: StartedSpan) {
         let values = self.outcomes.read();
         self.tracer.borrow_mut().end(span, &values.outcome());
+    }
+}
+
+fn extract(tracer: &Tracer) -> Incoming {
+    match tracer.propagation() {
+        Propagation::TraceContext => trace_context::extract(host::request_header),
+        Propagation::None => Incoming::default(),
     }
 }
 
@@ -288,7 +288,7 @@ impl HttpContext for Stream {
             if !conventions.response_captured_headers(span.request.kind()).is_empty() {
                 let headers = host::response_headers();
                 let StartedSpan { request, attributes, .. } = &mut **span;
-                conventions.response_headers(request, headers.iter(), attributes);
+                conventions.response_headers(request, headers.pairs(), attributes);
             }
         }
         Action::Continue

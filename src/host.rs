@@ -32,7 +32,7 @@ pub struct HeaderMap(Vec<u8>);
 impl HeaderMap {
     /// Names and values, in order, duplicates included.
     #[must_use]
-    pub fn iter(&self) -> Pairs<'_> {
+    pub fn pairs(&self) -> Pairs<'_> {
         Pairs::new(&self.0)
     }
 }
@@ -267,7 +267,8 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8
     }
     // SAFETY: the host got `data` from our allocator, as a boxed slice of `size` bytes that it has
     // filled, and has handed it over.
-    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+    let slice = unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(data, size)) };
+    Some(slice.into_vec())
 }
 
 /// proxy-wasm ABI 0.2.1, the calls that return data.

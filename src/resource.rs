@@ -35,7 +35,7 @@ pub struct Node {
     workload: Option<String>,
     pod: Option<String>,
     namespace: Option<String>,
-    kubernetes_node: Option<String>,
+    host_name: Option<String>,
     cluster_id: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl Node {
     /// Reads the node; `value` gives the text at an attribute's path, if there is one.
     pub fn read(mut value: impl FnMut(&[&str]) -> Option<String>) -> Self {
         let mut metadata = |name: &str| value(&["xds", "node", "metadata", name]);
-        let (workload, pod, namespace, kubernetes_node, cluster_id) = (
+        let (workload, pod, namespace, host_name, cluster_id) = (
             metadata("WORKLOAD_NAME"),
             metadata("NAME"),
             metadata("NAMESPACE"),
@@ -58,7 +58,7 @@ impl Node {
             workload,
             pod,
             namespace,
-            kubernetes_node,
+            host_name,
             cluster_id,
         }
     }
@@ -88,7 +88,7 @@ pub fn attributes(
         ("service.instance.id", Some(instance)),
         ("k8s.namespace.name", node.namespace.as_deref()),
         ("k8s.pod.name", node.pod.as_deref()),
-        ("k8s.node.name", node.kubernetes_node.as_deref()),
+        ("k8s.node.name", node.host_name.as_deref()),
         ("k8s.cluster.name", node.cluster_id.as_deref()),
     ];
     let text = |(name, value): (&str, Option<&str>)| {

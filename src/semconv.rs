@@ -145,7 +145,7 @@ impl Conventions {
         write_captured(
             key,
             self.request_captured_headers(kind),
-            headers.captured.iter().copied(),
+            &headers.captured.iter().copied(),
             attributes,
         );
         Request { kind, protocol, client_address }
@@ -160,7 +160,7 @@ impl Conventions {
     ) {
         let key = if request.is_grpc() { grpc::RESPONSE_METADATA } else { http::RESPONSE_HEADER };
         let captured = self.response_captured_headers(request.kind);
-        write_captured(key, captured, headers, attributes);
+        write_captured(key, captured, &headers, attributes);
     }
 
     /// Writes what is known when a request has ended, and judges it.
@@ -234,12 +234,13 @@ impl Conventions {
 fn write_captured<'a>(
     prefix: &str,
     names: &[String],
-    headers: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    headers: &(impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone),
     attributes: &mut Attributes,
 ) {
     let mut key = String::new();
     for name in names {
-        let values = (headers.clone())
+        let values = headers
+            .clone()
             .filter(|(header, _)| *header == name.as_bytes())
             .map(|(_, value)| value);
         if values.clone().next().is_some() {

@@ -131,7 +131,7 @@ impl Tracer {
     /// Decides on a request and gives it an identity.
     pub fn decide(&mut self, incoming: Incoming) -> Decision {
         self.stats.add(Metric::Started, 1);
-        let Incoming { parent, trace_state: header } = incoming;
+        let Incoming { parent, header_state: header } = incoming;
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
         let flags = parent.as_ref().map_or_else(TraceFlags::new_trace, |it| it.flags);
         let decision = self.sampler.decide(trace_id, parent.as_ref());

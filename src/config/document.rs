@@ -231,10 +231,12 @@ fn propagation(
         let mut names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
         let all_known =
             names.clone().all(|name| ["tracecontext", "baggage", "none"].contains(&name));
-        all_known.then(|| match names.any(|name| name == "tracecontext") {
-            true => Propagation::TraceContext,
-            false => Propagation::None,
-        })
+        let found = if names.any(|name| name == "tracecontext") {
+            Propagation::TraceContext
+        } else {
+            Propagation::None
+        };
+        all_known.then_some(found)
     };
     if let Some(propagator) = root.get("propagator") {
         let object = propagator.object(PROPAGATOR)?;

@@ -16,7 +16,7 @@ impl Environment {
         let text = |(name, value): (OsString, OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self::from_iter(variables.filter_map(text))
+        variables.filter_map(text).collect()
     }
 
     /// The value of a variable.

@@ -4,7 +4,7 @@
 
 /// A header map: a count, the lengths of each key and value, then each key and value with a NUL
 /// after it. All numbers are 32 bits, little-endian.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pairs<'a> {
     lengths: &'a [[u8; 8]],
     content: &'a [u8],

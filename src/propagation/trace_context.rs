@@ -81,8 +81,8 @@ impl TraceParent {
 pub struct Incoming {
     /// The caller's context, if it is valid.
     pub parent: Option<SpanContext>,
-    /// Whether the tracestate headers, as they came, say the same as the parent's tracestate.
-    pub trace_state: HeaderState,
+    /// How the tracestate headers stand to the parent's tracestate.
+    pub header_state: HeaderState,
 }
 
 /// How the tracestate headers of a request stand to the tracestate that was read from them.
@@ -105,12 +105,12 @@ pub fn extract(mut header: impl FnMut(&'static str) -> Option<Vec<u8>>) -> Incom
     };
     let tracestate = header(TRACESTATE);
     let parent = parent.with_trace_state(tracestate.as_deref());
-    let trace_state = match tracestate {
+    let header_state = match tracestate {
         None => HeaderState::Absent,
         Some(_) if parent.trace_state.is_empty() => HeaderState::Discarded,
         Some(_) => HeaderState::Valid,
     };
-    Incoming { parent: Some(parent), trace_state }
+    Incoming { parent: Some(parent), header_state }
 }
 
 /// The traceparent that we send: always version 00, whatever came (section 4.3).

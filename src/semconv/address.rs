@@ -56,10 +56,8 @@ pub fn forwarded_parameter<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]>
         let mut parts = pair.splitn(2, |byte| *byte == b'=');
         let key = trim_white_space(parts.next()?);
         let value = trim_white_space(parts.next()?);
-        let value = match value {
-            [b'"', value @ .., b'"'] => value,
-            value => value,
-        };
+        let value =
+            value.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(value);
         (key.eq_ignore_ascii_case(name.as_bytes()) && !value.is_empty()).then_some(value)
     })
 }

