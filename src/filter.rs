@@ -288,7 +288,7 @@ impl HttpContext for Stream {
             if !conventions.response_captured_headers(span.request.kind()).is_empty() {
                 let headers = host::response_headers();
                 let StartedSpan { request, attributes, .. } = &mut **span;
-                conventions.response_headers(request, headers.pairs(), attributes);
+                conventions.response_headers(request, &headers.pairs(), attributes);
             }
         }
         Action::Continue

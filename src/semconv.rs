@@ -155,12 +155,12 @@ impl Conventions {
     pub fn response_headers<'a>(
         &self,
         request: &Request,
-        headers: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        headers: &(impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone),
         attributes: &mut Attributes,
     ) {
         let key = if request.is_grpc() { grpc::RESPONSE_METADATA } else { http::RESPONSE_HEADER };
         let captured = self.response_captured_headers(request.kind);
-        write_captured(key, captured, &headers, attributes);
+        write_captured(key, captured, headers, attributes);
     }
 
     /// Writes what is known when a request has ended, and judges it.

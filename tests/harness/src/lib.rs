@@ -1,1 +1,73 @@
-//! A real Envoy, an OTLP receiver and an upstream, for the tests, the benchmark and the demo.
+//! What the tests, the benchmark and the demo run the filter in: a real Envoy, an OTLP receiver that
+//! decodes with a library that isn't ours, an upstream that notes what it saw, and clients.
+//!
+//! It knows nothing of the filter but its file. Everything listens on loopback, on free ports; what
+//! is waited for is polled, within bounds.
+
+pub mod bootstrap;
+pub mod client;
+pub mod envoy;
+pub mod receiver;
+pub mod tls;
+pub mod upstream;
+
+pub use bootstrap::Bootstrap;
+pub use envoy::Envoy;
+pub use receiver::{Answer, Receiver, Span};
+pub use upstream::Upstream;
+
+use anyhow::Result;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The longest that anything is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The repository's root.
+#[must_use]
+pub fn root() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    folder.ancestors().nth(2).map(PathBuf::from).unwrap_or(folder)
+}
+
+/// The module that people deploy.
+///
+/// # Errors
+/// It was not built.
+pub fn module() -> Result<PathBuf> {
+    let path = root().join("dist/otel-proxy-wasm.wasm");
+    anyhow::ensure!(path.exists(), "{} is missing; run `make build`", path.display());
+    Ok(path)
+}
+
+/// A port of loopback that nobody listens on, for TCP and UDP.
+///
+/// # Errors
+/// None is free.
+pub fn free_port() -> Result<u16> {
+    loop {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let port = tcp.local_addr()?.port();
+        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+}
+
+/// Polls until there is a value.
+///
+/// # Errors
+/// There is none within [`PATIENCE`]; `what` says what was waited for.
+pub async fn wait_for<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut poll: impl FnMut() -> F,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = poll().await {
+            return Ok(value);
+        }
+        anyhow::ensure!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,236 @@
+//! Who calls the proxy: over HTTP/1.1, HTTP/2 and HTTP/3, with any headers, politely or not.
+
+mod http3;
+
+use crate::PATIENCE;
+use crate::tls::Certificate;
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::collections::BTreeMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+
+/// A version of HTTP to call with.
+#[derive(Clone, Debug)]
+pub enum Http {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2, without TLS.
+    Two,
+    /// HTTP/3, trusting this certificate.
+    Three(Certificate),
+}
+
+/// A request to make.
+#[derive(Clone, Debug)]
+pub struct Call {
+    method: String,
+    path: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The trailers.
+    pub trailers: HeaderMap,
+}
+
+impl Call {
+    /// A GET of a path.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self { method: "GET".into(), path: path.into(), headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// A unary gRPC call with an empty message.
+    #[must_use]
+    pub fn grpc(method: &str) -> Self {
+        let call = Self::get(method).method("POST").body(vec![0; 5]);
+        call.header("content-type", "application/grpc").header("te", "trailers")
+    }
+
+    /// With another method.
+    #[must_use]
+    pub fn method(mut self, method: &str) -> Self {
+        method.clone_into(&mut self.method);
+        self
+    }
+
+    /// With one more header; names may repeat, values may be any bytes that HTTP allows.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.to_owned(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn body(mut self, body: Vec<u8>) -> Self {
+        self.body = body;
+        self
+    }
+
+    fn request(&self, scheme: &str, port: u16) -> Result<Request<Full<Bytes>>> {
+        let mut request = Request::builder()
+            .method(self.method.as_str())
+            .uri(format!("{scheme}://localhost:{port}{}", self.path));
+        for (name, value) in &self.headers {
+            request = request.header(name, value.as_slice());
+        }
+        Ok(request.body(Full::new(self.body.clone().into()))?)
+    }
+
+    /// Makes the call to a port of loopback, on a connection of its own.
+    ///
+    /// # Errors
+    /// No whole reply comes back in time.
+    pub async fn send(&self, http: &Http, port: u16) -> Result<Reply> {
+        let reply = async {
+            match http {
+                Http::One => self.http1(port).await,
+                Http::Two => self.http2(port).await,
+                Http::Three(certificate) => http3::send(self, certificate, port).await,
+            }
+        };
+        tokio::time::timeout(PATIENCE, reply).await.context("no reply in time")?
+    }
+
+    async fn http1(&self, port: u16) -> Result<Reply> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = self.request("http", port)?;
+        // HTTP/1.1 has the host in a header and the path alone in the request line.
+        let host = format!("localhost:{port}").parse()?;
+        request.headers_mut().entry(http::header::HOST).or_insert(host);
+        *request.uri_mut() = self.path.parse()?;
+        reply(sender.send_request(request).await?).await
+    }
+
+    async fn http2(&self, port: u16) -> Result<Reply> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await?;
+        tokio::spawn(connection);
+        reply(sender.send_request(self.request("http", port)?).await?).await
+    }
+}
+
+async fn reply(response: http::Response<hyper::body::Incoming>) -> Result<Reply> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?;
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    Ok(Reply {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: body.to_bytes().to_vec(),
+        trailers,
+    })
+}
+
+/// A GET over HTTP/1.1.
+///
+/// # Errors
+/// No whole reply comes back in time.
+pub async fn get(port: u16, path: &str) -> Result<Reply> {
+    Call::get(path).send(&Http::One, port).await
+}
+
+/// Sends bytes as they are over a new connection, and reads what comes until it is closed.
+///
+/// # Errors
+/// The connection fails, or is not closed in time.
+pub async fn raw(port: u16, bytes: &[u8]) -> Result<Vec<u8>> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(bytes).await?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await?;
+        anyhow::Ok(reply)
+    };
+    tokio::time::timeout(PATIENCE, exchange).await.context("not closed in time")?
+}
+
+/// Sends a request of HTTP/1.1 and closes the connection as soon as `seen` says so.
+///
+/// # Errors
+/// The connection fails, or `seen` never says so.
+pub async fn abandon<F: Future<Output = Option<()>>>(
+    port: u16,
+    path: &str,
+    seen: impl FnMut() -> F,
+) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await?;
+    crate::wait_for("the request to arrive", seen).await
+}
+
+/// Opens a WebSocket, exchanges a message and closes it.
+///
+/// # Errors
+/// The echo does not come back.
+pub async fn web_socket(port: u16, path: &str) -> Result<()> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let url = format!("ws://localhost:{port}{path}");
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await?;
+    socket.send(Message::text("hello")).await?;
+    let echo = socket.next().await.context("no echo")??;
+    anyhow::ensure!(echo == Message::text("hello"), "the echo was {echo}");
+    socket.close(None).await?;
+    while socket.next().await.is_some_and(|message| message.is_ok()) {}
+    Ok(())
+}
+
+/// Makes `count` GETs over a few kept connections and counts the status codes.
+///
+/// # Errors
+/// A connection fails.
+pub async fn load(
+    port: u16,
+    path: &str,
+    count: usize,
+    connections: usize,
+) -> Result<BTreeMap<u16, usize>> {
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..connections {
+        let share = count / connections + usize::from(worker < count % connections);
+        let path = path.to_owned();
+        workers.spawn(async move {
+            let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            let mut codes: BTreeMap<u16, usize> = BTreeMap::new();
+            for _ in 0..share {
+                let request = Request::get(path.as_str()).header("host", "localhost");
+                let response = sender.send_request(request.body(Full::<Bytes>::default())?).await?;
+                *codes.entry(response.status().as_u16()).or_default() += 1;
+                response.into_body().collect().await?;
+                sender.ready().await?;
+            }
+            anyhow::Ok(codes)
+        });
+    }
+    let mut total: BTreeMap<u16, usize> = BTreeMap::new();
+    while let Some(codes) = workers.join_next().await {
+        for (code, count) in codes?? {
+            *total.entry(code).or_default() += count;
+        }
+    }
+    Ok(total)
+}

@@ -1,0 +1,173 @@
+//! A real Envoy as a child process: started, waited for, asked for its counters, ended.
+
+use crate::{Bootstrap, client, wait_for};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// A running Envoy. It ends with this value.
+#[derive(Debug)]
+pub struct Envoy {
+    child: Child,
+    bootstrap: Bootstrap,
+    folder: TempDir,
+}
+
+/// What Envoy said of a configuration.
+#[derive(Debug)]
+pub struct Validation {
+    /// How `envoy --mode validate` ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub output: String,
+}
+
+/// The Envoy of `ENVOY`, or the one that `make envoy` provides.
+fn binary() -> Result<PathBuf> {
+    let path = std::env::var_os("ENVOY").map(PathBuf::from);
+    let path = path.unwrap_or_else(|| crate::root().join(".tools/envoy/1.40.0/envoy"));
+    ensure!(path.exists(), "{} is missing; run `make envoy` or set ENVOY", path.display());
+    Ok(path)
+}
+
+impl Envoy {
+    /// Starts Envoy with one worker and waits until it is ready.
+    ///
+    /// # Errors
+    /// It is not ready in time, or ends; the log says why.
+    pub async fn start(bootstrap: Bootstrap) -> Result<Self> {
+        Self::with_workers(bootstrap, 1).await
+    }
+
+    /// Starts Envoy with several workers.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn with_workers(bootstrap: Bootstrap, workers: usize) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        bootstrap.write(&folder.path().join("envoy.json"))?;
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let child = Command::new(binary()?)
+            .args(["--disable-hot-restart", "--log-level", "info", "--concurrency"])
+            .arg(workers.to_string())
+            .arg("-c")
+            .arg(folder.path().join("envoy.json"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut envoy = Self { child, bootstrap, folder };
+        let admin = envoy.bootstrap.admin_port();
+        let ready = wait_for("Envoy to be ready", || {
+            let ended = envoy.child.try_wait().ok().flatten();
+            async move {
+                let ready = client::get(admin, "/ready").await;
+                let ready = ready.is_ok_and(|response| response.status == 200);
+                (ready || ended.is_some()).then_some(ended)
+            }
+        });
+        match ready.await {
+            Ok(None) => Ok(envoy),
+            Ok(Some(status)) => anyhow::bail!("Envoy ended with {status}:\n{}", envoy.log()),
+            Err(error) => Err(error.context(envoy.log())),
+        }
+    }
+
+    /// Checks a configuration as `envoy --mode validate` does.
+    ///
+    /// # Errors
+    /// There is no Envoy.
+    pub async fn validate(bootstrap: &Bootstrap) -> Result<Validation> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("envoy.json");
+        bootstrap.write(&path)?;
+        let output = Command::new(binary()?)
+            .args(["--mode", "validate", "-c"])
+            .arg(path)
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok(Validation {
+            status: output.status,
+            output: String::from_utf8_lossy(&text).into_owned(),
+        })
+    }
+
+    /// The port of a listener.
+    #[must_use]
+    pub fn port(&self, listener: &str) -> u16 {
+        self.bootstrap.port(listener)
+    }
+
+    /// The process, to measure it.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// What Envoy has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The lines of the log that are warnings or worse, but for those about a collector or an
+    /// upstream that a test took away.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let log = self.log();
+        let level = |line: &&str| {
+            ["[warning]", "[error]", "[critical]"].iter().any(|level| line.contains(level))
+        };
+        log.lines().filter(level).map(str::to_owned).collect()
+    }
+
+    /// All counters and gauges.
+    ///
+    /// # Errors
+    /// Envoy does not answer.
+    pub async fn stats(&self) -> Result<BTreeMap<String, u64>> {
+        let response = client::get(self.bootstrap.admin_port(), "/stats").await?;
+        let text = String::from_utf8(response.body)?;
+        let stat = |line: &str| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        Ok(text.lines().filter_map(stat).collect())
+    }
+
+    /// The text that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// Envoy does not answer.
+    pub async fn prometheus(&self) -> Result<String> {
+        let response = client::get(self.bootstrap.admin_port(), "/stats/prometheus").await?;
+        Ok(String::from_utf8(response.body)?)
+    }
+
+    /// Waits until a condition holds of the counters, and gives them.
+    ///
+    /// # Errors
+    /// It does not hold in time; the counters of the filter stand in the error.
+    pub async fn wait_for_stats(
+        &self,
+        what: &str,
+        condition: impl Fn(&BTreeMap<String, u64>) -> bool,
+    ) -> Result<BTreeMap<String, u64>> {
+        let waited =
+            wait_for(what, || async { self.stats().await.ok().filter(|stats| condition(stats)) });
+        match waited.await {
+            Ok(stats) => Ok(stats),
+            Err(error) => {
+                let stats = self.stats().await?;
+                let ours = stats.into_iter().filter(|(name, _)| name.starts_with("wasmcustom"));
+                Err(error).with_context(|| format!("{:#?}", ours.collect::<BTreeMap<_, _>>()))
+            }
+        }
+    }
+}

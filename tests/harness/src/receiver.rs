@@ -1,0 +1,324 @@
+//! A collector for tests: takes OTLP/HTTP, decodes it with the official messages, keeps all of it,
+//! and misbehaves when told to.
+
+use crate::wait_for;
+use anyhow::Result;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::trace::v1 as proto;
+use prost::Message;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// How the receiver answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Takes all.
+    Ok,
+    /// This status, taking nothing.
+    Status(u16),
+    /// Takes all but so many.
+    PartialSuccess(i64),
+    /// Takes all, but answers only after this time.
+    Slow(Duration),
+    /// Closes the connection instead of answering.
+    Reset,
+}
+
+/// A request that the receiver got.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// The path.
+    pub path: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The length of the body, in bytes.
+    pub length: usize,
+    /// How many spans it held.
+    pub spans: usize,
+}
+
+/// A span with what stood around it.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The span, as decoded.
+    pub span: proto::Span,
+    /// The resource's attributes.
+    pub resource: Vec<KeyValue>,
+    /// The scope.
+    pub scope: InstrumentationScope,
+    /// The schema of the scope and of the resource.
+    pub schema_urls: [String; 2],
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answer: Option<Answer>,
+    exports: Vec<Export>,
+    spans: Vec<Span>,
+    undecodable: usize,
+}
+
+/// A receiver on a port of its own. It ends with the runtime.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Receiver {
+    /// Starts a receiver on a free port.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start() -> Result<Self> {
+        Self::on(0).await
+    }
+
+    /// Starts a receiver on a port, zero for a free one.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub async fn on(port: u16) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let receiver = Self { port: listener.local_addr()?.port(), state: Arc::default() };
+        let served = receiver.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let receiver = served.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(|request| {
+                        let receiver = receiver.clone();
+                        async move { receiver.handle(request).await }
+                    });
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    // A client that goes away is no concern of ours.
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Ok(receiver)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on, answers so.
+    pub fn answer(&self, answer: Answer) {
+        self.with(|state| state.answer = Some(answer));
+    }
+
+    /// All requests so far.
+    #[must_use]
+    pub fn exports(&self) -> Vec<Export> {
+        self.with(|state| state.exports.clone())
+    }
+
+    /// How many requests could not be decoded.
+    #[must_use]
+    pub fn undecodable(&self) -> usize {
+        self.with(|state| state.undecodable)
+    }
+
+    /// All spans that were taken so far.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Span> {
+        self.with(|state| state.spans.clone())
+    }
+
+    /// Forgets all spans and requests.
+    pub fn clear(&self) {
+        self.with(|state| {
+            state.spans.clear();
+            state.exports.clear();
+        });
+    }
+
+    /// Waits for this many spans, and gives all that are there.
+    ///
+    /// # Errors
+    /// They don't come in time.
+    pub async fn wait_for_spans(&self, count: usize) -> Result<Vec<Span>> {
+        let what = format!("{count} spans");
+        let waited =
+            wait_for(&what, || async { Some(self.spans()).filter(|spans| spans.len() >= count) });
+        waited.await.map_err(|error| error.context(format!("{:#?}", self.names())))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.spans().iter().map(|span| span.span.name.clone()).collect()
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
+        read(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let answer = self.with(|state| state.answer.clone()).unwrap_or(Answer::Ok);
+        let decoded = ExportTraceServiceRequest::decode(body.clone());
+        let spans = decoded.as_ref().map(|request| spans(request)).unwrap_or_default();
+        let export = Export {
+            path: head.uri.path().to_owned(),
+            headers: head.headers,
+            length: body.len(),
+            spans: spans.len(),
+        };
+        self.with(|state| {
+            state.undecodable += usize::from(decoded.is_err());
+            state.exports.push(export);
+            if !matches!(answer, Answer::Status(_) | Answer::Reset) {
+                state.spans.extend(spans);
+            }
+        });
+        let mut message = ExportTraceServiceResponse::default();
+        let status = match answer {
+            Answer::Ok => 200,
+            Answer::Status(status) => status,
+            Answer::Reset => anyhow::bail!("told to close the connection"),
+            Answer::Slow(time) => {
+                tokio::time::sleep(time).await;
+                200
+            }
+            Answer::PartialSuccess(rejected_spans) => {
+                let error_message = "told to reject some".to_owned();
+                message.partial_success =
+                    Some(ExportTracePartialSuccess { rejected_spans, error_message });
+                200
+            }
+        };
+        let mut response = Response::new(Full::new(message.encode_to_vec().into()));
+        *response.status_mut() = StatusCode::from_u16(status)?;
+        Ok(response)
+    }
+}
+
+fn spans(request: &ExportTraceServiceRequest) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for resource in &request.resource_spans {
+        for scope in &resource.scope_spans {
+            spans.extend(scope.spans.iter().map(|span| Span {
+                span: span.clone(),
+                resource: resource.resource.clone().unwrap_or_default().attributes,
+                scope: scope.scope.clone().unwrap_or_default(),
+                schema_urls: [scope.schema_url.clone(), resource.schema_url.clone()],
+            }));
+        }
+    }
+    spans
+}
+
+impl Span {
+    /// The span's attributes; a repeated name would be a fault of the sender.
+    ///
+    /// # Panics
+    /// A name occurs twice, or an attribute has no value.
+    #[must_use]
+    pub fn attributes(&self) -> BTreeMap<String, Value> {
+        let mut attributes = BTreeMap::new();
+        for KeyValue { key, value, .. } in &self.span.attributes {
+            let value = value.clone().and_then(|value| value.value).expect("a value");
+            assert!(attributes.insert(key.clone(), value).is_none(), "{key} occurs twice");
+        }
+        attributes
+    }
+
+    /// A text among the attributes.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        match self.attributes().remove(name) {
+            Some(Value::StringValue(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A number among the attributes.
+    #[must_use]
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.attributes().remove(name) {
+            Some(Value::IntValue(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// A list of texts among the attributes.
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Option<Vec<String>> {
+        match self.attributes().remove(name) {
+            Some(Value::ArrayValue(array)) => Some(
+                array
+                    .values
+                    .into_iter()
+                    .filter_map(|value| match value.value {
+                        Some(Value::StringValue(text)) => Some(text),
+                        _ => None,
+                    })
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// A text among the resource's attributes.
+    #[must_use]
+    pub fn resource_text(&self, name: &str) -> Option<String> {
+        let attribute = self.resource.iter().find(|attribute| attribute.key == name)?;
+        match attribute.value.clone()?.value? {
+            Value::StringValue(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The trace id in hexadecimal.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        hex(&self.span.trace_id)
+    }
+
+    /// The span id in hexadecimal.
+    #[must_use]
+    pub fn span_id(&self) -> String {
+        hex(&self.span.span_id)
+    }
+
+    /// The parent's span id in hexadecimal; empty at a root.
+    #[must_use]
+    pub fn parent_id(&self) -> String {
+        hex(&self.span.parent_span_id)
+    }
+
+    /// Whether its status is an error.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.span
+            .status
+            .as_ref()
+            .is_some_and(|status| status.code() == proto::status::StatusCode::Error)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,230 @@
+//! The service behind the proxy: HTTP/1.1 and HTTP/2, gRPC and WebSocket, by path. It notes what it
+//! saw.
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// A request as the upstream saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The length of the body, in bytes.
+    pub length: usize,
+}
+
+/// An upstream on a port of its own. It ends with the runtime.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    port: u16,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    failures: Arc<AtomicUsize>,
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+impl Upstream {
+    /// Starts an upstream on a free port.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let upstream = Self { port, seen: Arc::default(), failures: Arc::default() };
+        let served = upstream.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let upstream = served.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(|request| {
+                        let upstream = upstream.clone();
+                        async move { upstream.handle(request).await }
+                    });
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    let io = TokioIo::new(stream);
+                    // A client that goes away is no concern of ours.
+                    let _ = server.serve_connection_with_upgrades(io, service).await;
+                });
+            }
+        });
+        Ok(upstream)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// All requests so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The last request.
+    ///
+    /// # Panics
+    /// There was none.
+    #[must_use]
+    pub fn last(&self) -> Seen {
+        self.seen().pop().expect("the upstream saw a request")
+    }
+
+    /// Forgets all requests.
+    pub fn clear(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    async fn handle(&self, mut request: Request<Incoming>) -> Result<Response<Body>> {
+        let path = request.uri().path().to_owned();
+        let mut segments = path.trim_start_matches('/').split('/');
+        let (first, second) = (segments.next().unwrap_or_default(), segments.next());
+        if first == "reset" {
+            anyhow::bail!("told to close the connection");
+        }
+        if first == "flaky" {
+            let wanted = second.and_then(|count| count.parse().ok()).unwrap_or(1);
+            if self.failures.fetch_add(1, Ordering::SeqCst) < wanted {
+                self.note(&request, 0);
+                return Ok(status(503));
+            }
+            self.failures.store(0, Ordering::SeqCst);
+        }
+        if request.headers().contains_key(header::UPGRADE) {
+            self.note(&request, 0);
+            return Ok(web_socket(&mut request));
+        }
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let request = Request::from_parts(head, ());
+        self.note(&request, body.len());
+        let is_grpc = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        if is_grpc {
+            return Ok(grpc(second.unwrap_or_default()));
+        }
+        let number = second.and_then(|second| second.parse::<u64>().ok()).unwrap_or_default();
+        Ok(match first {
+            "status" => status(u16::try_from(number)?),
+            "delay" => {
+                tokio::time::sleep(Duration::from_millis(number)).await;
+                text("late")
+            }
+            "large" => text("x".repeat(usize::try_from(number)?)),
+            "echo" => text(body),
+            "redirect" => {
+                let mut response = status(302);
+                response
+                    .headers_mut()
+                    .insert(header::LOCATION, HeaderValue::from_static("/target"));
+                response
+            }
+            _ => text("hello"),
+        })
+    }
+
+    fn note<B>(&self, request: &Request<B>, length: usize) {
+        let seen = Seen {
+            method: request.method().to_string(),
+            path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+            headers: request.headers().clone(),
+            length,
+        };
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    }
+}
+
+impl Seen {
+    /// The value of a header; empty if there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> String {
+        let values = self.headers.get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(",")
+    }
+}
+
+fn text(text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(text.into()).boxed());
+    let plain = HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+fn status(code: u16) -> Response<Body> {
+    let mut response = text("");
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::IM_A_TEAPOT);
+    response
+}
+
+/// A method named after a status answers with it in the trailers; `TrailersOnly` answers NOT_FOUND
+/// without a body; anything else is a success.
+fn grpc(method: &str) -> Response<Body> {
+    let code = match method {
+        "NotFound" | "TrailersOnly" => "5",
+        "Internal" => "13",
+        "Unavailable" => "14",
+        _ => "0",
+    };
+    let mut response = if method == "TrailersOnly" {
+        let mut response = Response::new(Full::default().boxed());
+        response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
+        response
+    } else {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static(code));
+        let message = Bytes::from_static(&[0, 0, 0, 0, 0]);
+        let frames = [Frame::data(message), Frame::trailers(trailers)].map(Ok);
+        Response::new(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))))
+    };
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    response
+}
+
+/// Accepts a WebSocket and sends back what comes, until the client closes it.
+fn web_socket(request: &mut Request<Incoming>) -> Response<Body> {
+    let key = request.headers().get(header::SEC_WEBSOCKET_KEY);
+    let accept = derive_accept_key(key.map(HeaderValue::as_bytes).unwrap_or_default());
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        let io = TokioIo::new(upgraded);
+        let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_close() || socket.send(message).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut response = status(101);
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
