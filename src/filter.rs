@@ -4,7 +4,7 @@
 
 use crate::config::{Config, Environment, SpanKindSetting};
 use crate::export::Answer;
-use crate::host::{self, Metrics, OutcomeReader, TrafficDirection};
+use crate::host::{self, HeaderMap, Metrics, OutcomeReader, TrafficDirection};
 use crate::id::IdGenerator;
 use crate::otlp::SpanKind;
 use crate::propagation::Propagation;
@@ -38,6 +38,18 @@ struct Running {
     outcomes: OutcomeReader,
     metrics: Metrics,
     span_kind: Cell<SpanKindSource>,
+    first_look: Cell<FirstLook>,
+}
+
+/// What is asked of the host first when a request starts. All headers in one call are dear, yet
+/// cheaper than one header and then all: most proxies see the same kind of requests again and
+/// again, so the last one tells what the next will need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstLook {
+    /// Whether there is a traceparent.
+    TraceParent,
+    /// All headers.
+    AllHeaders,
 }
 
 /// Where a span's kind comes from.
@@ -135,6 +147,7 @@ impl RootContext for Root {
             outcomes: OutcomeReader::new(),
             metrics: Metrics::define(),
             span_kind: Cell::new(span_kind),
+            first_look: Cell::new(FirstLook::TraceParent),
         }));
         self.set_tick_period(TICK);
         true
@@ -200,9 +213,25 @@ impl Running {
         }
     }
 
-    fn begin(&self, tracer: &mut Tracer, decision: &Decision) -> Option<StartedSpan> {
+    /// The headers of a request that starts, unless they can't matter yet.
+    fn look(&self, tracer: &Tracer) -> Option<HeaderMap> {
+        match (tracer.propagation(), self.first_look.get()) {
+            (_, FirstLook::AllHeaders) => Some(host::request_headers()),
+            (Propagation::None, FirstLook::TraceParent) => None,
+            (Propagation::TraceContext, FirstLook::TraceParent) => {
+                host::has_request_header(TRACEPARENT).then(host::request_headers)
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        tracer: &mut Tracer,
+        decision: &Decision,
+        headers: Option<HeaderMap>,
+    ) -> Option<StartedSpan> {
         let kind = self.span_kind();
-        let headers = host::request_headers();
+        let headers = headers.unwrap_or_else(host::request_headers);
         let captured = tracer.conventions().request_captured_headers(kind);
         let headers = RequestHeaders::read(headers.pairs(), captured);
         tracer.begin(decision, kind, &headers)
@@ -211,14 +240,20 @@ impl Running {
     /// Starts a request and writes its context into its headers.
     fn start(&self) -> StreamState {
         let mut tracer = self.tracer.borrow_mut();
-        let incoming = extract(&tracer);
+        let headers = self.look(&tracer);
+        let incoming = extract(&tracer, headers.as_ref());
+        let has_parent = incoming.parent.is_some();
         if let Some(span) = tracer.resume(&incoming) {
             return StreamState::Started(Box::new(span));
         }
         let decision = tracer.decide(incoming);
+        self.first_look.set(match decision.recording {
+            Recording::Off if !has_parent => FirstLook::TraceParent,
+            Recording::On | Recording::Off => FirstLook::AllHeaders,
+        });
         let state = match decision.recording {
             Recording::Off => StreamState::Done,
-            Recording::On => match self.begin(&mut tracer, &decision) {
+            Recording::On => match self.begin(&mut tracer, &decision, headers) {
                 Some(span) => StreamState::Started(Box::new(span)),
                 None => return StreamState::Done,
             },
@@ -233,10 +268,11 @@ impl Running {
     /// Starts a request that ends before it reached this filter.
     fn start_late(&self) -> Option<StartedSpan> {
         let mut tracer = self.tracer.borrow_mut();
-        let incoming = extract(&tracer);
+        let headers = host::request_headers();
+        let incoming = extract(&tracer, Some(&headers));
         let decision = tracer.decide(incoming);
         match decision.recording {
-            Recording::On => self.begin(&mut tracer, &decision),
+            Recording::On => self.begin(&mut tracer, &decision, Some(headers)),
             Recording::Off => None,
         }
     }
@@ -247,10 +283,11 @@ impl Running {
     }
 }
 
-fn extract(tracer: &Tracer) -> Incoming {
-    match tracer.propagation() {
-        Propagation::TraceContext => trace_context::extract(host::request_header),
-        Propagation::None => Incoming::default(),
+/// The context that came, if headers carry contexts and were looked at.
+fn extract(tracer: &Tracer, headers: Option<&HeaderMap>) -> Incoming {
+    match (tracer.propagation(), headers) {
+        (Propagation::TraceContext, Some(headers)) => trace_context::extract(headers.pairs()),
+        (Propagation::TraceContext, None) | (Propagation::None, _) => Incoming::default(),
     }
 }
 

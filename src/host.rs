@@ -37,17 +37,10 @@ impl HeaderMap {
     }
 }
 
-/// All values of a request header, joined by commas. Costs little if there is none.
+/// Whether a request header is there. Costs little if it is not.
 #[must_use]
-pub fn request_header(name: &str) -> Option<Vec<u8>> {
-    const PREFIX: &[u8] = b"request\0headers\0";
-    let mut path = [0; 64];
-    let length = PREFIX.len() + name.len();
-    let path = path.get_mut(..length)?;
-    let (prefix, rest) = path.split_at_mut_checked(PREFIX.len())?;
-    prefix.copy_from_slice(PREFIX);
-    rest.copy_from_slice(name.as_bytes());
-    property(path)
+pub fn has_request_header(name: &str) -> bool {
+    header(MapType::HttpRequestHeaders, name).is_some()
 }
 
 /// The request's headers: while it starts, or in the access log's callback.

@@ -11,11 +11,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 #[tokio::test]
 async fn a_request_becomes_a_span_over_each_version_of_http() -> Result<()> {
     let certificate = Certificate::new()?;
-    let versions = [
-        ("1.1", Http::One),
-        ("2", Http::Two),
-        ("3", Http::Three(certificate.clone())),
-    ];
+    let versions = [("1.1", Http::One), ("2", Http::Two), ("3", Http::Three(certificate.clone()))];
     for (version, http) in versions {
         let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
         let mut bootstrap = Bootstrap::edge(upstream.port(), collector.port())?;

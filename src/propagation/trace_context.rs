@@ -92,25 +92,65 @@ pub enum HeaderState {
     Absent,
     /// They can go on as they are.
     Valid,
-    /// They were refused, or not looked at since there is no valid parent.
+    /// They were refused, or there is no valid parent; or nobody looked for them.
     #[default]
     Discarded,
 }
 
-/// Reads a request's context; `header` gives the values of all headers of a name, joined by commas.
-pub fn extract(mut header: impl FnMut(&'static str) -> Option<Vec<u8>>) -> Incoming {
-    let Some(parent) = header(TRACEPARENT).and_then(|value| TraceParent::parse(&value)) else {
-        // A tracestate without a traceparent is not even read (section 3.3.1).
-        return Incoming::default();
+/// Reads a request's context from all its headers: (name, value) pairs with lowercase names.
+pub fn extract<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Incoming {
+    let mut traceparent = Header::Absent;
+    let mut tracestate = Header::Absent;
+    for (name, value) in headers {
+        if name == TRACEPARENT.as_bytes() {
+            traceparent.add(value);
+        } else if name == TRACESTATE.as_bytes() {
+            tracestate.add(value);
+        }
+    }
+    let discarded = match tracestate {
+        Header::Absent => HeaderState::Absent,
+        Header::One(_) | Header::Several(_) => HeaderState::Discarded,
     };
-    let tracestate = header(TRACESTATE);
-    let parent = parent.with_trace_state(tracestate.as_deref());
-    let header_state = match tracestate {
-        None => HeaderState::Absent,
-        Some(_) if parent.trace_state.is_empty() => HeaderState::Discarded,
-        Some(_) => HeaderState::Valid,
+    let Some(parent) = traceparent.joined().and_then(TraceParent::parse) else {
+        // A tracestate without a traceparent is not even read (section 3.3.1).
+        return Incoming { parent: None, header_state: discarded };
+    };
+    let parent = parent.with_trace_state(tracestate.joined());
+    let header_state = match discarded {
+        HeaderState::Discarded if !parent.trace_state.is_empty() => HeaderState::Valid,
+        state => state,
     };
     Incoming { parent: Some(parent), header_state }
+}
+
+/// The values of all headers of one name.
+enum Header<'a> {
+    Absent,
+    One(&'a [u8]),
+    /// Joined by commas.
+    Several(Vec<u8>),
+}
+
+impl<'a> Header<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        match self {
+            Self::Absent => *self = Self::One(value),
+            Self::One(first) => *self = Self::Several([*first, value].join(&b',')),
+            Self::Several(values) => {
+                values.push(b',');
+                values.extend_from_slice(value);
+            }
+        }
+    }
+
+    fn joined(&self) -> Option<&[u8]> {
+        match self {
+            Self::Absent => None,
+            Self::One(value) => Some(value),
+            Self::Several(values) => Some(values),
+        }
+    }
 }
 
 /// The traceparent that we send: always version 00, whatever came (section 4.3).
@@ -185,6 +225,38 @@ mod tests {
         for (header, flags, reason) in cases {
             let parsed = TraceParent::parse(header.as_bytes());
             assert_eq!(parsed.map(|parent| parent.flags.as_byte()), flags, "{reason}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_together() {
+        let valid = format!("00-{TRACE}-{SPAN}-01");
+        let parent = ("traceparent", valid.as_str());
+        let cases: &[(&[(&str, &str)], Option<&str>, HeaderState, &str)] = &[
+            (&[("accept", "*/*")], None, HeaderState::Absent, "neither"),
+            (&[parent], Some(""), HeaderState::Absent, "a parent alone"),
+            (&[parent, ("tracestate", "a=1")], Some("a=1"), HeaderState::Valid, "both"),
+            (
+                &[("tracestate", "a=1"), parent, ("tracestate", "b=2")],
+                Some("a=1,b=2"),
+                HeaderState::Valid,
+                "two tracestates",
+            ),
+            (
+                &[parent, ("tracestate", "a=1,a=2")],
+                Some(""),
+                HeaderState::Discarded,
+                "a bad tracestate",
+            ),
+            (&[("tracestate", "a=1")], None, HeaderState::Discarded, "a tracestate alone"),
+            (&[parent, parent], None, HeaderState::Absent, "two parents"),
+        ];
+        for (headers, state, header_state, reason) in cases {
+            let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            let incoming = extract(pairs);
+            let found = incoming.parent.as_ref().map(|parent| parent.trace_state.as_str());
+            assert_eq!(found, *state, "{reason}");
+            assert_eq!(incoming.header_state, *header_state, "{reason}");
         }
     }
 

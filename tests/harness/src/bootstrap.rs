@@ -13,6 +13,8 @@ pub struct Bootstrap(Value);
 
 /// Where the filters of the listener are.
 const FILTERS: &str = "/filter_chains/0/filters/0/typed_config/http_filters";
+const ENDPOINT: &str =
+    "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
 const ROUTES: &str = "/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes";
 
 impl Bootstrap {
@@ -97,6 +99,14 @@ impl Bootstrap {
             clusters.push(cluster(name, port));
         }
         Ok(self)
+    }
+
+    /// The port that a cluster's requests go to; zero if there is no such cluster.
+    #[must_use]
+    pub fn cluster_port(&self, name: &str) -> u16 {
+        let clusters = self.0.pointer("/static_resources/clusters").and_then(Value::as_array);
+        let cluster = clusters.into_iter().flatten().find(|it| it["name"] == name);
+        port(cluster.and_then(|it| it.pointer(ENDPOINT)?.get("port_value")))
     }
 
     /// Speaks HTTP/2 to a cluster.
@@ -191,6 +201,16 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Sets what the last route, the file's own, matches.
+    ///
+    /// # Errors
+    /// The listener has no routes.
+    pub fn default_route_match(mut self, listener: &str, matches: Value) -> Result<Self> {
+        let routes = self.in_listener(listener, ROUTES)?.as_array_mut().context("routes")?;
+        routes.last_mut().context("a route")?["match"] = matches;
+        Ok(self)
+    }
+
     /// Sets a part of a listener's connection manager.
     ///
     /// # Errors
@@ -198,6 +218,26 @@ impl Bootstrap {
     pub fn connection_manager(mut self, listener: &str, key: &str, value: Value) -> Result<Self> {
         let manager = self.in_listener(listener, "/filter_chains/0/filters/0/typed_config")?;
         manager[key] = value;
+        Ok(self)
+    }
+
+    /// Sets runtime values.
+    ///
+    /// # Errors
+    /// The configuration is no object.
+    pub fn runtime(mut self, values: Value) -> Result<Self> {
+        let root = self.0.as_object_mut().context("an object")?;
+        let layer = json!({"layers": [{"name": "static", "static_layer": values}]});
+        root.insert("layered_runtime".to_owned(), layer);
+        Ok(self)
+    }
+
+    /// Makes a listener use this port.
+    ///
+    /// # Errors
+    /// There is no such listener.
+    pub fn listener_port(mut self, listener: &str, port: u16) -> Result<Self> {
+        *self.in_listener(listener, "/address/socket_address/port_value")? = json!(port);
         Ok(self)
     }
 

@@ -1,19 +1,22 @@
 //! Who calls the proxy: over HTTP/1.1, HTTP/2 and HTTP/3, with any headers, politely or not.
 
+mod abandon;
 mod http3;
+mod web_socket;
+
+pub use web_socket::{web_socket, web_socket_http2};
 
 use crate::PATIENCE;
 use crate::tls::Certificate;
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::collections::BTreeMap;
+use std::fmt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
 
 /// A version of HTTP to call with.
 #[derive(Clone, Debug)]
@@ -24,6 +27,16 @@ pub enum Http {
     Two,
     /// HTTP/3, trusting this certificate.
     Three(Certificate),
+}
+
+impl fmt::Display for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "HTTP/1.1",
+            Self::Two => "HTTP/2",
+            Self::Three(_) => "HTTP/3",
+        })
+    }
 }
 
 /// A request to make.
@@ -166,34 +179,16 @@ pub async fn raw(port: u16, bytes: &[u8]) -> Result<Vec<u8>> {
     tokio::time::timeout(PATIENCE, exchange).await.context("not closed in time")?
 }
 
-/// Sends a request of HTTP/1.1 and closes the connection as soon as `seen` says so.
+/// Sends a GET over HTTP/1.1 and closes the connection as soon as `seen` says so.
 ///
 /// # Errors
-/// The connection fails, or `seen` never says so.
+/// As [`Call::abandon`].
 pub async fn abandon<F: Future<Output = Option<()>>>(
     port: u16,
     path: &str,
     seen: impl FnMut() -> F,
 ) -> Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await?;
-    crate::wait_for("the request to arrive", seen).await
-}
-
-/// Opens a WebSocket, exchanges a message and closes it.
-///
-/// # Errors
-/// The echo does not come back.
-pub async fn web_socket(port: u16, path: &str) -> Result<()> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let url = format!("ws://localhost:{port}{path}");
-    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await?;
-    socket.send(Message::text("hello")).await?;
-    let echo = socket.next().await.context("no echo")??;
-    anyhow::ensure!(echo == Message::text("hello"), "the echo was {echo}");
-    socket.close(None).await?;
-    while socket.next().await.is_some_and(|message| message.is_ok()) {}
-    Ok(())
+    Call::get(path).abandon(&Http::One, port, seen).await
 }
 
 /// Makes `count` GETs over a few kept connections and counts the status codes.

@@ -1,6 +1,6 @@
 //! A real Envoy as a child process: started, waited for, asked for its counters, ended.
 
-use crate::{Bootstrap, client, wait_for};
+use crate::{Bootstrap, PATIENCE, client, wait_for};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -116,8 +116,8 @@ impl Envoy {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// The lines of the log that are warnings or worse, but for those about a collector or an
-    /// upstream that a test took away.
+    /// The lines of the log that are warnings or worse. There is no list of exceptions: Envoy says
+    /// nothing at these levels about requests and upstreams that fail.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let log = self.log();
@@ -139,6 +139,27 @@ impl Envoy {
             Some((name.to_owned(), value.parse().ok()?))
         };
         Ok(text.lines().filter_map(stat).collect())
+    }
+
+    /// One counter or gauge; zero if Envoy does not have it, or not yet.
+    ///
+    /// # Errors
+    /// Envoy does not answer.
+    pub async fn stat(&self, name: &str) -> Result<u64> {
+        Ok(self.stats().await?.get(name).copied().unwrap_or_default())
+    }
+
+    /// Ends Envoy as an orchestrator does, by SIGTERM, and gives the status and the whole log.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn quit(mut self) -> Result<(ExitStatus, String)> {
+        let id = self.child.id().context("Envoy has already ended")?.to_string();
+        // The standard library sends no signal but SIGKILL.
+        let kill = Command::new("kill").args(["-TERM", &id]).status().await?;
+        ensure!(kill.success(), "kill -TERM {id}: {kill}");
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        Ok((status.context("Envoy did not end")??, self.log()))
     }
 
     /// The text that Prometheus scrapes.

@@ -8,12 +8,14 @@ pub mod bootstrap;
 pub mod client;
 pub mod envoy;
 pub mod receiver;
+pub mod stage;
 pub mod tls;
 pub mod upstream;
 
 pub use bootstrap::Bootstrap;
 pub use envoy::Envoy;
 pub use receiver::{Answer, Receiver, Span};
+pub use stage::Stage;
 pub use upstream::Upstream;
 
 use anyhow::Result;
@@ -30,13 +32,18 @@ pub fn root() -> PathBuf {
     folder.ancestors().nth(2).map(PathBuf::from).unwrap_or(folder)
 }
 
-/// The module that people deploy.
+/// The module of `OTEL_PROXY_WASM`, or the one that `make build` makes and people deploy.
 ///
 /// # Errors
 /// It was not built.
 pub fn module() -> Result<PathBuf> {
-    let path = root().join("dist/otel-proxy-wasm.wasm");
-    anyhow::ensure!(path.exists(), "{} is missing; run `make build`", path.display());
+    let path = std::env::var_os("OTEL_PROXY_WASM").map(PathBuf::from);
+    let path = path.unwrap_or_else(|| root().join("dist/otel-proxy-wasm.wasm"));
+    anyhow::ensure!(
+        path.exists(),
+        "{} is missing; run `make build` or set OTEL_PROXY_WASM",
+        path.display()
+    );
     Ok(path)
 }
 

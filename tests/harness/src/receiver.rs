@@ -4,7 +4,8 @@
 use crate::wait_for;
 use anyhow::Result;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -34,6 +35,10 @@ pub enum Answer {
     PartialSuccess(i64),
     /// Takes all, but answers only after this time.
     Slow(Duration),
+    /// This status and this Retry-After, taking nothing.
+    RetryAfter(u16, &'static str),
+    /// Takes nothing and never answers.
+    Hang,
     /// Closes the connection instead of answering.
     Reset,
 }
@@ -184,14 +189,20 @@ impl Receiver {
         self.with(|state| {
             state.undecodable += usize::from(decoded.is_err());
             state.exports.push(export);
-            if !matches!(answer, Answer::Status(_) | Answer::Reset) {
+            if matches!(answer, Answer::Ok | Answer::PartialSuccess(_) | Answer::Slow(_)) {
                 state.spans.extend(spans);
             }
         });
         let mut message = ExportTraceServiceResponse::default();
+        let mut retry_after = None;
         let status = match answer {
             Answer::Ok => 200,
             Answer::Status(status) => status,
+            Answer::RetryAfter(status, after) => {
+                retry_after = Some(HeaderValue::from_static(after));
+                status
+            }
+            Answer::Hang => std::future::pending().await,
             Answer::Reset => anyhow::bail!("told to close the connection"),
             Answer::Slow(time) => {
                 tokio::time::sleep(time).await;
@@ -206,6 +217,9 @@ impl Receiver {
         };
         let mut response = Response::new(Full::new(message.encode_to_vec().into()));
         *response.status_mut() = StatusCode::from_u16(status)?;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        headers.extend(retry_after.map(|after| (RETRY_AFTER, after)));
         Ok(response)
     }
 }

@@ -4,9 +4,10 @@
 use anyhow::Result;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
+use hyper::ext::Protocol;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -60,7 +61,8 @@ impl Upstream {
                         let upstream = upstream.clone();
                         async move { upstream.handle(request).await }
                     });
-                    let server = auto::Builder::new(TokioExecutor::new());
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    server.http2().enable_connect_protocol();
                     let io = TokioIo::new(stream);
                     // A client that goes away is no concern of ours.
                     let _ = server.serve_connection_with_upgrades(io, service).await;
@@ -101,6 +103,7 @@ impl Upstream {
         let mut segments = path.trim_start_matches('/').split('/');
         let (first, second) = (segments.next().unwrap_or_default(), segments.next());
         if first == "reset" {
+            self.note(&request, 0);
             anyhow::bail!("told to close the connection");
         }
         if first == "flaky" {
@@ -111,7 +114,8 @@ impl Upstream {
             }
             self.failures.store(0, Ordering::SeqCst);
         }
-        if request.headers().contains_key(header::UPGRADE) {
+        let tunnel = request.extensions().get::<Protocol>().is_some();
+        if tunnel || request.headers().contains_key(header::UPGRADE) {
             self.note(&request, 0);
             return Ok(web_socket(&mut request));
         }
@@ -135,13 +139,7 @@ impl Upstream {
             }
             "large" => text("x".repeat(usize::try_from(number)?)),
             "echo" => text(body),
-            "redirect" => {
-                let mut response = status(302);
-                response
-                    .headers_mut()
-                    .insert(header::LOCATION, HeaderValue::from_static("/target"));
-                response
-            }
+            "redirect" => redirect(&request)?,
             _ => text("hello"),
         })
     }
@@ -179,22 +177,51 @@ fn status(code: u16) -> Response<Body> {
     response
 }
 
+/// To `/target`, under the scheme and the authority that the client used: a proxy follows absolute
+/// locations only.
+fn redirect<B>(request: &Request<B>) -> Result<Response<Body>> {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let scheme = header("x-forwarded-proto").unwrap_or("http");
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let authority = authority.or_else(|| header("host")).unwrap_or_default();
+    let location = HeaderValue::try_from(format!("{scheme}://{authority}/target"))?;
+    let mut response = status(302);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// The names of gRPC's statuses, as methods; the index is the code.
+const STATUSES: [&str; 17] = [
+    "Ok",
+    "Cancelled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
 /// A method named after a status answers with it in the trailers; `TrailersOnly` answers NOT_FOUND
 /// without a body; anything else is a success.
 fn grpc(method: &str) -> Response<Body> {
-    let code = match method {
-        "NotFound" | "TrailersOnly" => "5",
-        "Internal" => "13",
-        "Unavailable" => "14",
-        _ => "0",
-    };
+    let code = STATUSES.iter().position(|status| *status == method).unwrap_or_default();
     let mut response = if method == "TrailersOnly" {
         let mut response = Response::new(Full::default().boxed());
         response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
         response
     } else {
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static(code));
+        trailers.insert("grpc-status", HeaderValue::from(code));
         let message = Bytes::from_static(&[0, 0, 0, 0, 0]);
         let frames = [Frame::data(message), Frame::trailers(trailers)].map(Ok);
         Response::new(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))))
@@ -204,11 +231,12 @@ fn grpc(method: &str) -> Response<Body> {
     response
 }
 
-/// Accepts a WebSocket and sends back what comes, until the client closes it.
+/// Accepts a WebSocket, an upgrade of HTTP/1.1 or a CONNECT of HTTP/2, and sends back what comes,
+/// until the client closes it.
 fn web_socket(request: &mut Request<Incoming>) -> Response<Body> {
     let key = request.headers().get(header::SEC_WEBSOCKET_KEY);
     let accept = derive_accept_key(key.map(HeaderValue::as_bytes).unwrap_or_default());
-    let upgrade = hyper::upgrade::on(request);
+    let upgrade = hyper::upgrade::on(&mut *request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let io = TokioIo::new(upgraded);
@@ -219,6 +247,9 @@ fn web_socket(request: &mut Request<Incoming>) -> Response<Body> {
             }
         }
     });
+    if request.version() == Version::HTTP_2 {
+        return status(200);
+    }
     let mut response = status(101);
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -1,36 +1,79 @@
-//! One exchange over HTTP/3.
+//! An exchange over HTTP/3, on a connection of its own.
 
 use super::{Call, Reply};
 use crate::tls::Certificate;
 use anyhow::{Context, Result};
 use bytes::{Buf, Bytes};
+use h3::client::{RequestStream, SendRequest};
+use h3::error::Code;
+use h3_quinn::{BidiStream, OpenStreams};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
+use tokio::task::AbortHandle;
+
+/// A connection to the proxy.
+pub(super) struct Connection {
+    endpoint: quinn::Endpoint,
+    driver: AbortHandle,
+    sender: SendRequest<OpenStreams, Bytes>,
+}
+
+/// A request whose reply is still to be read.
+pub(super) struct Sent {
+    connection: Connection,
+    stream: RequestStream<BidiStream<Bytes>, Bytes>,
+}
 
 pub(super) async fn send(call: &Call, certificate: &Certificate, port: u16) -> Result<Reply> {
-    let endpoint = endpoint(certificate)?;
-    let connection = endpoint.connect(([127, 0, 0, 1], port).into(), "localhost")?.await?;
-    let (mut driver, mut sender) = h3::client::new(h3_quinn::Connection::new(connection)).await?;
-    let driver = tokio::spawn(async move { driver.wait_idle().await });
-    let (head, ()) = call.request("https", port)?.map(|_| ()).into_parts();
-    let request = http::Request::from_parts(head, ());
-    let mut stream = sender.send_request(request).await?;
-    if !call.body.is_empty() {
-        stream.send_data(Bytes::from(call.body.clone())).await?;
+    let connection = Connection::open(certificate, port).await?;
+    connection.send(call, port).await?.reply().await
+}
+
+impl Connection {
+    pub(super) async fn open(certificate: &Certificate, port: u16) -> Result<Self> {
+        let endpoint = endpoint(certificate)?;
+        let connection = endpoint.connect(([127, 0, 0, 1], port).into(), "localhost")?.await?;
+        let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(connection)).await?;
+        let driver = tokio::spawn(async move { driver.wait_idle().await }).abort_handle();
+        Ok(Self { endpoint, driver, sender })
     }
-    stream.finish().await?;
-    let response = stream.recv_response().await?;
-    let mut body = Vec::new();
-    while let Some(mut chunk) = stream.recv_data().await? {
-        body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+
+    pub(super) async fn send(mut self, call: &Call, port: u16) -> Result<Sent> {
+        let (head, _) = call.request("https", port)?.into_parts();
+        let mut stream = self.sender.send_request(http::Request::from_parts(head, ())).await?;
+        if !call.body.is_empty() {
+            stream.send_data(Bytes::from(call.body.clone())).await?;
+        }
+        stream.finish().await?;
+        Ok(Sent { connection: self, stream })
     }
-    let trailers = stream.recv_trailers().await?.unwrap_or_default();
-    drop(sender);
-    endpoint.close(0_u8.into(), b"");
-    driver.abort();
-    let (head, ()) = response.into_parts();
-    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, trailers })
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.endpoint.close(0_u8.into(), b"");
+        self.driver.abort();
+    }
+}
+
+impl Sent {
+    async fn reply(mut self) -> Result<Reply> {
+        let (head, ()) = self.stream.recv_response().await?.into_parts();
+        let mut body = Vec::new();
+        while let Some(mut chunk) = self.stream.recv_data().await? {
+            body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+        }
+        let trailers = self.stream.recv_trailers().await?.unwrap_or_default();
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, trailers })
+    }
+
+    /// Tells the proxy that nobody waits for the reply. The connection ends with what is given back.
+    pub(super) fn reset(mut self) -> impl Send + 'static {
+        self.stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+        self.stream.stop_sending(Code::H3_REQUEST_CANCELLED);
+        self.connection
+    }
 }
 
 fn endpoint(certificate: &Certificate) -> Result<quinn::Endpoint> {
