@@ -227,8 +227,9 @@ impl Bootstrap {
     /// The configuration is no object.
     pub fn runtime(mut self, values: Value) -> Result<Self> {
         let root = self.0.as_object_mut().context("an object")?;
-        let layer = json!({"layers": [{"name": "static", "static_layer": values}]});
-        root.insert("layered_runtime".to_owned(), layer);
+        let mut layer = json!({"name": "static"});
+        layer["static_layer"] = values;
+        root.insert("layered_runtime".to_owned(), json!({"layers": [layer]}));
         Ok(self)
     }
 

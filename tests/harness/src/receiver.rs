@@ -179,7 +179,7 @@ impl Receiver {
         let body = body.collect().await?.to_bytes();
         let answer = self.with(|state| state.answer.clone()).unwrap_or(Answer::Ok);
         let decoded = ExportTraceServiceRequest::decode(body.clone());
-        let spans = decoded.as_ref().map(|request| spans(request)).unwrap_or_default();
+        let spans = decoded.as_ref().map(spans).unwrap_or_default();
         let export = Export {
             path: head.uri.path().to_owned(),
             headers: head.headers,

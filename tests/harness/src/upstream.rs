@@ -130,6 +130,9 @@ impl Upstream {
         if is_grpc {
             return Ok(grpc(second.unwrap_or_default()));
         }
+        if request.method() == http::Method::HEAD {
+            return Ok(status(200));
+        }
         let number = second.and_then(|second| second.parse::<u64>().ok()).unwrap_or_default();
         Ok(match first {
             "status" => status(u16::try_from(number)?),
@@ -211,7 +214,7 @@ const STATUSES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// A method named after a status answers with it in the trailers; `TrailersOnly` answers NOT_FOUND
+/// A method named after a status answers with it in the trailers; `TrailersOnly` answers `NOT_FOUND`
 /// without a body; anything else is a success.
 fn grpc(method: &str) -> Response<Body> {
     let code = STATUSES.iter().position(|status| *status == method).unwrap_or_default();
