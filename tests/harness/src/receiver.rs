@@ -100,10 +100,10 @@ impl Receiver {
     pub async fn on(port: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let receiver = Self { port: listener.local_addr()?.port(), state: Arc::default() };
-        let served = receiver.clone();
+        let shared = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let receiver = served.clone();
+                let receiver = shared.clone();
                 tokio::spawn(async move {
                     let service = service_fn(|request| {
                         let receiver = receiver.clone();

@@ -52,10 +52,10 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let upstream = Self { port, seen: Arc::default(), failures: Arc::default() };
-        let served = upstream.clone();
+        let shared = upstream.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let upstream = served.clone();
+                let upstream = shared.clone();
                 tokio::spawn(async move {
                     let service = service_fn(|request| {
                         let upstream = upstream.clone();

@@ -5,6 +5,7 @@ use harness::bootstrap::Place;
 use harness::client::{self, Call, Http};
 use harness::tls::Certificate;
 use harness::{Bootstrap, Envoy, Receiver, Upstream, free_port};
+use http::HeaderValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ async fn stage(
     Ok((Envoy::start(change(edge)?).await?, upstream, collector))
 }
 
-fn route(prefix: &str, route: Value) -> Value {
+fn route(prefix: &str, route: &Value) -> Value {
     json!({"match": {"prefix": prefix}, "route": route})
 }
 
@@ -39,14 +40,14 @@ fn routes(edge: Bootstrap) -> Result<Bootstrap> {
     edge.cluster("closed", free_port()?)?
         .cluster("http2", upstream)?
         .http2_cluster("http2")?
-        .route("ingress", route("/closed", json!({"cluster": "closed"})))?
-        .route("ingress", route("/test.Echo/", json!({"cluster": "http2"})))?
-        .route("ingress", route("/flaky", json!({"cluster": "upstream", "retry_policy": retry})))?
+        .route("ingress", route("/closed", &json!({"cluster": "closed"})))?
+        .route("ingress", route("/test.Echo/", &json!({"cluster": "http2"})))?
+        .route("ingress", route("/flaky", &json!({"cluster": "upstream", "retry_policy": retry})))?
         .route(
             "ingress",
             route(
                 "/redirect",
-                json!({"cluster": "upstream", "internal_redirect_policy": redirect}),
+                &json!({"cluster": "upstream", "internal_redirect_policy": redirect}),
             ),
         )?
         .route(
@@ -91,7 +92,7 @@ async fn each_call(http: Http, certificate: Option<&Certificate>) -> Result<()> 
     for (method, code, length) in grpc {
         let call = Call::grpc(&format!("/test.Echo/{method}"));
         let reply = call.send(&http, port).await.context(method)?;
-        let status = reply.trailers.get("grpc-status").map(|value| value.as_bytes());
+        let status = reply.trailers.get("grpc-status").map(HeaderValue::as_bytes);
         assert_eq!(status, trailers.then_some(code.as_bytes()), "{http}, {method}");
         assert_eq!(reply.body.len(), length, "{http}, {method}: an empty message");
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use harness::client::{Call, Http, Reply};
 use harness::{Answer, Receiver};
+use http::HeaderValue;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -97,7 +98,7 @@ async fn it_answers_as_it_was_told() -> Result<()> {
         receiver.answer(answer.clone());
         let reply = post(&receiver, &Http::One, message()).await.context(reason)?;
         assert_eq!(reply.status, status, "{reason}");
-        let header = reply.headers.get("retry-after").map(|value| value.as_bytes());
+        let header = reply.headers.get("retry-after").map(HeaderValue::as_bytes);
         assert_eq!(header, retry_after.map(str::as_bytes), "{reason}");
         assert_eq!(receiver.spans().len(), taken, "{reason}");
         let message = ExportTraceServiceResponse::decode(reply.body.as_slice())?;
