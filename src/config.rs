@@ -5,10 +5,16 @@
 
 mod cursor;
 mod document;
+mod endpoint;
 mod environment;
+mod envoy;
 mod error;
 mod exporter;
+mod headers;
+mod instrumentation;
+mod json;
 mod list;
+mod propagator;
 mod resource;
 mod sampler;
 
@@ -47,12 +53,12 @@ pub struct Config {
     pub envoy: EnvoyConfig,
 }
 
-/// A configuration and what was wrong with the environment.
+/// A configuration, and what its writer should know although it is valid.
 #[derive(Clone, Debug)]
 pub struct Parsed {
     /// The configuration.
     pub config: Config,
-    /// Variables that were ignored, and why.
+    /// Variables that were ignored and why; parts of the document that may be meant otherwise.
     pub warnings: Vec<String>,
 }
 
@@ -148,7 +154,7 @@ impl Config {
     /// version does not support. The error names the key, what was found and what is accepted. A
     /// variable never is an error: it is ignored, with a warning.
     pub fn parse(json: &[u8], environment: &Environment) -> Result<Parsed, ConfigError> {
-        let value = document::json(json)?;
+        let value = json::read(json)?;
         let mut warnings = Vec::new();
         let config = document::read(&value, environment, &mut warnings)?;
         Ok(Parsed { config, warnings })

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 pub(super) struct Cursor<'a> {
     path: String,
     value: &'a Value,
+    secrecy: Secrecy,
 }
 
 /// An object whose keys are all known.
@@ -19,6 +20,15 @@ pub(super) struct Object<'a> {
     path: String,
     /// `None` for `null`: nothing is said.
     members: Option<&'a Map<String, Value>>,
+    secrecy: Secrecy,
+}
+
+/// Whether a value may stand in an error, which ends in a log.
+#[derive(Clone, Copy, Debug)]
+enum Secrecy {
+    Open,
+    /// Only its type.
+    Secret,
 }
 
 /// What an object may hold.
@@ -30,22 +40,37 @@ pub(super) struct Keys {
     pub unsupported: &'static [&'static str],
 }
 
+impl Keys {
+    /// Of an object that is named and has nothing to set.
+    pub(super) const NONE: Self = Self { accepted: &[], unsupported: &[] };
+}
+
 impl<'a> Cursor<'a> {
     pub(super) fn root(value: &'a Value) -> Self {
-        Self { path: String::new(), value }
+        Self { path: String::new(), value, secrecy: Secrecy::Open }
     }
 
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 
-    /// An error about this value: what was found stands in it.
-    pub(super) fn refuse(&self, accepted: &str) -> ConfigError {
-        ConfigError::new(&self.path, format!("found {}; accepted: {accepted}", shown(self.value)))
+    /// The same place; neither its value nor what is in it will stand in an error.
+    pub(super) fn secret(self) -> Self {
+        Self { secrecy: Secrecy::Secret, ..self }
     }
 
-    /// An error about a value that must not be shown.
-    pub(super) fn refuse_secret(&self, problem: &str) -> ConfigError {
+    /// An error about this value: what was found stands in it.
+    pub(super) fn refuse(&self, accepted: &str) -> ConfigError {
+        let found = match self.secrecy {
+            Secrecy::Open => shown(self.value),
+            Secrecy::Secret => kind(self.value).to_owned(),
+        };
+        ConfigError::new(&self.path, format!("found {found}; accepted: {accepted}"))
+    }
+
+    /// An error about a word of this value that the schema knows.
+    pub(super) fn not_supported(&self, word: &str, accepted: &str) -> ConfigError {
+        let problem = format!("{word:?} is not supported by this version; accepted: {accepted}");
         ConfigError::new(&self.path, problem)
     }
 
@@ -57,23 +82,33 @@ impl<'a> Cursor<'a> {
             _ => return Err(self.refuse("an object")),
         };
         for key in members.into_iter().flat_map(Map::keys) {
+            let accepted = || match keys.accepted {
+                [] => "no keys".to_owned(),
+                keys => keys.join(", "),
+            };
             if keys.unsupported.contains(&key.as_str()) {
-                let problem =
-                    format!("not supported by this version; accepted: {}", one_of(keys.accepted));
+                let problem = format!("not supported by this version; accepted: {}", accepted());
                 return Err(ConfigError::new(joined(&self.path, key), problem));
             }
             if !keys.accepted.contains(&key.as_str()) {
-                let problem = format!("unknown key {key:?}; accepted: {}", one_of(keys.accepted));
+                let problem = format!("unknown key {key:?}; accepted: {}", accepted());
                 return Err(ConfigError::new(&self.path, problem));
             }
         }
-        Ok(Object { path: self.path.clone(), members })
+        Ok(Object { path: self.path.clone(), members, secrecy: self.secrecy })
     }
 
     pub(super) fn items(&self) -> Result<Vec<Cursor<'a>>, ConfigError> {
         let Value::Array(items) = self.value else { return Err(self.refuse("a list")) };
-        let item = |(index, value)| Cursor { path: format!("{}[{index}]", self.path), value };
-        Ok(items.iter().enumerate().map(item).collect())
+        let items = items.iter().enumerate();
+        let path = |index| format!("{}[{index}]", self.path);
+        let item = |(index, value)| Cursor { path: path(index), value, secrecy: self.secrecy };
+        Ok(items.map(item).collect())
+    }
+
+    /// Whether this is `null`.
+    pub(super) fn is_null(&self) -> bool {
+        self.value.is_null()
     }
 
     pub(super) fn text(&self) -> Result<&'a str, ConfigError> {
@@ -92,7 +127,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn int(&self) -> Result<i64, ConfigError> {
-        self.value.as_i64().ok_or_else(|| self.refuse("an integer"))
+        whole(self.value).ok_or_else(|| self.refuse("an integer"))
     }
 
     pub(super) fn double(&self) -> Result<f64, ConfigError> {
@@ -100,18 +135,26 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn count(&self, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
-        let number = self.value.as_u64().and_then(|number| usize::try_from(number).ok());
+        let number = whole(self.value).and_then(|number| usize::try_from(number).ok());
         number.filter(|number| range.contains(number)).ok_or_else(|| {
             self.refuse(&format!("an integer from {} to {}", range.start(), range.end()))
         })
     }
 
-    /// One of several words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Result<T, ConfigError> {
+    /// What one of the accepted words stands for. The unsupported ones are known to the schema.
+    pub(super) fn word<T: Copy>(
+        &self,
+        accepted: &[(&'static str, T)],
+        unsupported: &[&str],
+    ) -> Result<T, ConfigError> {
         let found = self.value.as_str();
-        let known = words.iter().find(|(word, _)| Some(*word) == found);
+        let known = accepted.iter().find(|(word, _)| Some(*word) == found);
         known.map(|(_, value)| *value).ok_or_else(|| {
-            self.refuse(&words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "))
+            let words = accepted.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            match found {
+                Some(word) if unsupported.contains(&word) => self.not_supported(word, &words),
+                _ => self.refuse(&words),
+            }
         })
     }
 }
@@ -119,27 +162,35 @@ impl<'a> Cursor<'a> {
 impl<'a> Object<'a> {
     /// The member of this name; absent and `null` alike for a value that has no meaning as `null`.
     pub(super) fn get(&self, key: &str) -> Option<Cursor<'a>> {
-        self.member(key).filter(|member| !member.value.is_null())
+        self.member(key).filter(|member| !member.is_null())
     }
 
     /// The member of this name, also when it is `null`.
     pub(super) fn member(&self, key: &str) -> Option<Cursor<'a>> {
-        let value = self.members?.get(key)?;
-        Some(Cursor { path: joined(&self.path, key), value })
+        self.members?.get(key).map(|value| self.at(key, value))
     }
 
     /// The only member, `null` or not; for an object that names one of several things.
     pub(super) fn only_member(&self) -> Option<(&'a str, Cursor<'a>)> {
         let mut members = self.members?.iter();
         let (key, value) = members.next()?;
-        let only = members.next().is_none();
-        only.then(|| (key.as_str(), Cursor { path: joined(&self.path, key), value }))
+        members.next().is_none().then(|| (key.as_str(), self.at(key, value)))
+    }
+
+    fn at(&self, key: &str, value: &'a Value) -> Cursor<'a> {
+        Cursor { path: joined(&self.path, key), value, secrecy: self.secrecy }
     }
 }
 
-/// Words joined as a list for a message.
-fn one_of(words: &[&str]) -> String {
-    if words.is_empty() { "no keys".to_owned() } else { words.join(", ") }
+/// A whole number. `5.0` and `1e6` are whole too, as they are for JSON Schema: tools that make JSON
+/// out of YAML are known to write 1000000 like that.
+fn whole(value: &Value) -> Option<i64> {
+    /// An `i64` holds the whole doubles from here to its negative, which is one too many.
+    const LOWEST: f64 = -9_223_372_036_854_775_808.0;
+    let double = value.as_f64().filter(|number| number.fract() == 0.0);
+    let double = double.filter(|number| (LOWEST..-LOWEST).contains(number));
+    #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
+    value.as_i64().or(double.map(|number| number as i64))
 }
 
 fn joined(path: &str, key: &str) -> String {
@@ -153,5 +204,17 @@ fn shown(value: &Value) -> String {
     match text.char_indices().nth(LIMIT) {
         None => text,
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
+/// What stands in an error for a secret.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }

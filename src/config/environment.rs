@@ -36,11 +36,20 @@ impl Environment {
         let value = self.get(name)?;
         let result = read(value);
         if result.is_none() {
-            // Headers may hold secrets.
-            let value = if name.ends_with("_HEADERS") { "…" } else { value };
+            // Headers may hold secrets, and a URL a password before an @.
+            let secret = name.ends_with("_HEADERS") || value.contains('@');
+            let value = if secret { "…" } else { value };
             warnings.push(format!("{name}={value:?} is ignored; accepted: {accepted}"));
         }
         result
+    }
+
+    /// The variable of the exporter for traces, or else the one for all signals, if it is set.
+    pub(super) fn signal(&self, setting: &str) -> Option<String> {
+        ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"]
+            .map(|prefix| format!("{prefix}{setting}"))
+            .into_iter()
+            .find(|name| self.get(name).is_some())
     }
 
     /// A number within a range.

@@ -22,7 +22,9 @@ pub(super) fn read(
     if let Some(cursor) = cursor {
         let object = cursor.object(RESOURCE)?;
         for item in object.get("attributes").map_or(Ok(Vec::new()), |items| items.items())? {
-            add(&mut attributes, attribute(&item)?);
+            if let Some(attribute) = attribute(&item)? {
+                add(&mut attributes, attribute);
+            }
         }
         if let Some(list) = object.get("attributes_list") {
             let pairs = list::pairs(list.text()?).map_err(|error| {
@@ -51,7 +53,8 @@ fn text((name, value): (String, String)) -> (String, AttributeValue) {
     (name, AttributeValue::String(value))
 }
 
-fn attribute(cursor: &Cursor<'_>) -> Result<(String, AttributeValue), ConfigError> {
+/// An entry of `attributes`; one whose value is `null` is ignored, as the schema says.
+fn attribute(cursor: &Cursor<'_>) -> Result<Option<(String, AttributeValue)>, ConfigError> {
     let object = cursor.object(ATTRIBUTE)?;
     let required = |key: &str| {
         object.member(key).ok_or_else(|| cursor.refuse("an object with name and value"))
@@ -59,22 +62,31 @@ fn attribute(cursor: &Cursor<'_>) -> Result<(String, AttributeValue), ConfigErro
     let name = required("name")?.non_empty_text()?.to_owned();
     let value = required("value")?;
     let read: Read = match object.get("type") {
-        None => string,
-        Some(kind) => kind.word(&[
-            ("string", string as Read),
-            ("bool", bool),
-            ("int", int),
-            ("double", double),
-            ("string_array", strings),
-            ("bool_array", bools),
-            ("int_array", ints),
-            ("double_array", doubles),
-        ])?,
+        None => untyped,
+        Some(kind) => kind.word(TYPES, &[])?,
     };
-    Ok((name, read(&value)?))
+    if value.is_null() {
+        return Ok(None);
+    }
+    Ok(Some((name, read(&value)?)))
 }
 
 type Read = for<'a> fn(&Cursor<'a>) -> Result<AttributeValue, ConfigError>;
+
+const TYPES: &[(&str, Read)] = &[
+    ("string", string),
+    ("bool", bool),
+    ("int", int),
+    ("double", double),
+    ("string_array", strings),
+    ("bool_array", bools),
+    ("int_array", ints),
+    ("double_array", doubles),
+];
+
+fn untyped(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
+    string(cursor).map_err(|_| cursor.refuse("a string, or another value and its type beside it"))
+}
 
 fn string(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
     Ok(AttributeValue::String(cursor.text()?.to_owned()))

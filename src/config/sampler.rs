@@ -9,7 +9,6 @@ const SAMPLERS: Keys = Keys {
     accepted: &["always_on", "always_off", "trace_id_ratio_based", "parent_based"],
     unsupported: &["composite/development", "probability/development", "jaeger_remote/development"],
 };
-const NOTHING: Keys = Keys { accepted: &[], unsupported: &[] };
 const RATIO: Keys = Keys { accepted: &["ratio"], unsupported: &[] };
 const PARENT_BASED: Keys = Keys {
     accepted: &[
@@ -36,8 +35,8 @@ fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Sampler, ConfigError> {
         return Err(cursor.refuse("at most eight samplers within each other"));
     }
     match name {
-        "always_on" => settings.object(NOTHING).map(|_| Sampler::AlwaysOn),
-        "always_off" => settings.object(NOTHING).map(|_| Sampler::AlwaysOff),
+        "always_on" => settings.object(Keys::NONE).map(|_| Sampler::AlwaysOn),
+        "always_off" => settings.object(Keys::NONE).map(|_| Sampler::AlwaysOff),
         "trace_id_ratio_based" => ratio(&settings),
         _ => parent_based(&settings, depth),
     }

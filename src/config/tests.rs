@@ -67,26 +67,146 @@ fn every_key_is_read() {
     assert_eq!(config.envoy.span_kind, SpanKindSetting::Client);
 }
 
-#[test]
-fn refusals_name_the_key_the_value_and_what_is_accepted() {
+/// The table of refusals: documents and what is said of each.
+fn refusals() -> impl Iterator<Item = (&'static str, &'static str)> {
     let table = include_str!("tests/refusals.txt");
-    let mut cases = 0;
-    for case in table.split("\n\n").map(str::trim).filter(|case| !case.is_empty()) {
-        let (json, message) = case.split_once('\n').expect("a document and its refusal");
-        let error = parse(json).expect_err(json);
-        assert_eq!(error, message.trim(), "{json}");
-        cases += 1;
-    }
-    assert!(cases >= 50, "the table is read whole, not {cases} cases");
+    let cases = table.split("\n\n").map(str::trim).filter(|case| !case.is_empty());
+    cases.map(|case| case.split_once('\n').expect("a document and its refusal"))
 }
 
 #[test]
-fn what_is_not_json_is_explained() {
-    let structure = Config::parse(b"\x0a\x0b\x0a\x05envoy", &Environment::default());
-    let error = structure.expect_err("not JSON").to_string();
-    assert!(error.contains("google.protobuf.StringValue"), "a Struct is explained: {error}");
-    let error = parse("{\"envoy\": {\n\"cluster\": }}").expect_err("not JSON");
-    assert_eq!(error, "not JSON: expected value at line 2 column 12", "with line and column");
+fn refusals_name_the_key_the_value_and_what_is_accepted() {
+    for (json, message) in refusals() {
+        assert_eq!(parse(json).expect_err(json), message, "{json}");
+    }
+    assert!(refusals().count() >= 90, "the table is read whole");
+}
+
+#[test]
+fn propagators_are_named_in_two_places() {
+    let cases = [
+        ("{}", Propagation::TraceContext, "the default"),
+        (r#"{"composite": null}"#, Propagation::TraceContext, "null is as good as absent"),
+        (r#"{"composite": [{"tracecontext": null}]}"#, Propagation::TraceContext, "named"),
+        (r#"{"composite_list": "baggage, tracecontext"}"#, Propagation::TraceContext, "listed"),
+        (
+            r#"{"composite": [{"baggage": {}}], "composite_list": "tracecontext"}"#,
+            Propagation::TraceContext,
+            "the list is appended",
+        ),
+        (r#"{"composite": [{"baggage": {}}]}"#, Propagation::None, "baggage carries no context"),
+        (r#"{"composite": []}"#, Propagation::None, "nothing is named"),
+        (r#"{"composite_list": ""}"#, Propagation::None, "nothing is listed"),
+        (r#"{"composite_list": "none"}"#, Propagation::None, "none"),
+        (r#"{"composite_list": "tracecontext,none"}"#, Propagation::None, "none goes before"),
+        (
+            r#"{"composite": [{"tracecontext": {}}], "composite_list": "none"}"#,
+            Propagation::None,
+            "none goes before, wherever it stands",
+        ),
+    ];
+    for (propagator, expected, reason) in cases {
+        let config = parse(&format!("{{\"propagator\": {propagator}}}")).expect(reason);
+        assert_eq!(config.propagation, expected, "{reason}");
+    }
+    for (list, expected) in
+        [("none", Propagation::None), ("baggage,tracecontext", Propagation::TraceContext)]
+    {
+        let Parsed { config, warnings } = with_environment("{}", &[("OTEL_PROPAGATORS", list)]);
+        assert_eq!((config.propagation, warnings), (expected, Vec::new()), "{list}");
+    }
+}
+
+#[test]
+fn numbers_are_whole_as_json_schema_says() {
+    for (number, expected) in [("1000000", 1_000_000), ("1e6", 1_000_000), ("5000.0", 5000)] {
+        let config = parse(&format!("{{\"envoy\": {{\"max_queue_bytes\": {number}}}}}"));
+        assert_eq!(config.expect(number).batch.max_queue_bytes, expected);
+    }
+    let least = r#"{"resource": {"attributes": [{"name": "a", "value": -9223372036854775808, "type": "int"}]}}"#;
+    let least = parse(least).expect("an i64").resource;
+    assert_eq!(least, [("a".to_owned(), AttributeValue::Int(i64::MIN))]);
+}
+
+#[test]
+fn an_entry_whose_value_is_null_is_ignored() {
+    let config = parse(
+        r#"{"resource": {"attributes": [{"name": "a", "value": null, "type": "int"}, {"name": "a", "value": "x"}]},
+            "tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"headers": [
+                {"name": "b", "value": null}, {"name": "B", "value": "y"}]}}}}]}}"#,
+    );
+    let config = config.expect("valid");
+    assert_eq!(config.resource, [("a".to_owned(), AttributeValue::String("x".to_owned()))]);
+    assert_eq!(config.exporter.headers, [("b".to_owned(), "y".to_owned())]);
+}
+
+#[test]
+fn smaller_queues_make_smaller_batches() {
+    let config = parse(
+        r#"{"tracer_provider": {"processors": [{"batch": {"max_queue_size": 100}}]},
+            "envoy": {"max_queue_bytes": 4096}}"#,
+    );
+    let batch = config.expect("valid").batch;
+    assert_eq!((batch.max_batch_spans, batch.max_batch_bytes), (100, 4096));
+}
+
+#[test]
+fn what_may_be_meant_otherwise_is_a_warning() {
+    let exporter = |endpoint: &str| {
+        format!(
+            r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {{"otlp_http": {{"endpoint": "{endpoint}"}}}}}}}}]}}}}"#
+        )
+    };
+    let later = r#"{"file_format": "1.12"}"#.to_owned();
+    let cases = [
+        (exporter("http://c:4318/v1/traces"), None, "an endpoint with a path"),
+        (
+            exporter("http://c:4318"),
+            Some("the endpoint has no path: spans go to /, but collectors take /v1/traces"),
+            "the path of the signal is forgotten",
+        ),
+        (later, Some("file_format: 1.12 is later than 1.1, which is read"), "a later schema"),
+    ];
+    for (document, warning, reason) in cases {
+        let Parsed { warnings, .. } = with_environment(&document, &[]);
+        assert_eq!(warnings, Vec::from_iter(warning), "{reason}");
+    }
+}
+
+#[test]
+fn secrets_stand_in_no_message() {
+    let values = [
+        r#""s3cret""#,
+        r#"{"authorization": "s3cret"}"#,
+        r#"["s3cret"]"#,
+        r#"[{"name": "authorization: s3cret", "value": "x"}]"#,
+        r#"[{"name": "authorization", "value": "s3cret\u0000"}]"#,
+        r#"[{"name": "authorization", "value": ["s3cret"]}]"#,
+        r#"[{"name": "authorization", "value": {"a": "s3cret"}}]"#,
+        r#"[{"name": "host", "value": "s3cret"}]"#,
+        r#"[{"value": "s3cret"}]"#,
+        r#""authorization=s3cret%""#,
+        r#""http://user:s3cret@c/""#,
+    ];
+    for key in ["headers", "headers_list", "endpoint"] {
+        for value in values {
+            let endpoint_alone = key == "endpoint" && !value.contains('@');
+            let document = format!(
+                r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {{"otlp_http": {{"{key}": {value}}}}}}}}}]}}}}"#
+            );
+            let error = parse(&document).expect_err(&document);
+            assert!(endpoint_alone || !error.contains("s3cret"), "{document}: {error}");
+        }
+    }
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=s3cret%"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "s3cret"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:s3cret@c/"),
+    ] {
+        let Parsed { warnings, .. } = with_environment("{}", &[(name, value)]);
+        let [warning] = warnings.as_slice() else { panic!("{name}: one warning") };
+        assert!(warning.starts_with(&format!("{name}=\"…\" is ignored")), "{warning}");
+    }
 }
 
 #[test]
@@ -165,6 +285,12 @@ fn variables_that_make_no_sense_are_ignored_with_a_warning() {
     let Parsed { config, warnings } = with_environment("{}", &ratio);
     assert_eq!(config.sampler, Sampler::TraceIdRatio(Threshold::from_ratio(1.0).expect("valid")));
     assert_eq!(warnings.len(), 1, "the argument is ignored");
+    let batch =
+        r#"{"tracer_provider": {"processors": [{"batch": {"max_export_batch_size": 600}}]}}"#;
+    let Parsed { config, warnings } =
+        with_environment(batch, &[("OTEL_BSP_MAX_QUEUE_SIZE", "100")]);
+    assert_eq!((config.batch.max_queue_spans, config.batch.max_batch_spans), (2048, 600));
+    assert_eq!(warnings.len(), 1, "a variable can't make the document wrong");
     let empty = with_environment("{}", &[("OTEL_TRACES_SAMPLER", "")]);
     assert_eq!(empty.warnings, Vec::<String>::new(), "an empty variable is as good as none");
 }
