@@ -3,6 +3,8 @@
 use super::*;
 use crate::sampling::{ParentBased, Threshold};
 
+mod schema;
+
 fn parse(json: &str) -> Result<Config, String> {
     Config::parse(json.as_bytes(), &Environment::default())
         .map(|parsed| parsed.config)
