@@ -33,9 +33,10 @@ pub struct Node {
     canonical_name: Option<String>,
     canonical_revision: Option<String>,
     workload: Option<String>,
+    owner: Option<String>,
     pod: Option<String>,
     namespace: Option<String>,
-    host_name: Option<String>,
+    machine: Option<String>,
     cluster_id: Option<String>,
 }
 
@@ -43,8 +44,9 @@ impl Node {
     /// Reads the node; `value` gives the text at an attribute's path, if there is one.
     pub fn read(mut value: impl FnMut(&[&str]) -> Option<String>) -> Self {
         let mut metadata = |name: &str| value(&["xds", "node", "metadata", name]);
-        let (workload, pod, namespace, host_name, cluster_id) = (
+        let (workload, owner, pod, namespace, machine, cluster_id) = (
             metadata("WORKLOAD_NAME"),
+            metadata("OWNER"),
             metadata("NAME"),
             metadata("NAMESPACE"),
             metadata("NODE_NAME"),
@@ -56,11 +58,50 @@ impl Node {
             canonical_revision: label("service.istio.io/canonical-revision"),
             cluster: value(&["xds", "node", "cluster"]),
             workload,
+            owner,
             pod,
             namespace,
-            host_name,
+            machine,
             cluster_id,
         }
+    }
+
+    /// The service's name, if the node has one.
+    fn service_name(&self) -> Option<&str> {
+        let names = [&self.canonical_name, &self.workload, &self.cluster];
+        names.into_iter().flatten().next().map(String::as_str)
+    }
+
+    /// The service's version. Where a workload has no label for it, Istio says `latest`.
+    fn service_version(&self) -> Option<&str> {
+        self.canonical_revision.as_deref().filter(|version| *version != "latest")
+    }
+
+    /// The pod's name. A virtual machine in a mesh has a name too, but no Kubernetes node.
+    fn pod_name(&self) -> Option<&str> {
+        self.machine.as_ref().and(self.pod.as_deref())
+    }
+
+    /// The cluster's name. One that was given none is called `Kubernetes` by Istio.
+    fn cluster_name(&self) -> Option<&str> {
+        self.cluster_id.as_deref().filter(|name| *name != "Kubernetes")
+    }
+
+    /// What the pod belongs to: the attribute for its kind, and its name. Istio writes
+    /// `kubernetes://apis/apps/v1/namespaces/shop/deployments/cart`.
+    fn owner(&self) -> Option<(&'static str, &str)> {
+        const KINDS: [(&str, &str); 6] = [
+            ("deployments", "k8s.deployment.name"),
+            ("statefulsets", "k8s.statefulset.name"),
+            ("daemonsets", "k8s.daemonset.name"),
+            ("replicasets", "k8s.replicaset.name"),
+            ("jobs", "k8s.job.name"),
+            ("cronjobs", "k8s.cronjob.name"),
+        ];
+        let mut path = self.owner.as_deref()?.strip_prefix("kubernetes://")?.rsplit('/');
+        let (name, kind) = (path.next().filter(|name| !name.is_empty())?, path.next()?);
+        let (_, attribute) = KINDS.into_iter().find(|(known, _)| *known == kind)?;
+        Some((attribute, name))
     }
 }
 
@@ -72,30 +113,27 @@ pub fn attributes(
     node: &Node,
     instance: &str,
 ) -> Vec<(String, AttributeValue)> {
-    let service_name = [&node.canonical_name, &node.workload, &node.cluster]
-        .into_iter()
-        .flatten()
-        .next()
-        .map_or("unknown_service:envoy", String::as_str);
     let ours = [
         ("telemetry.sdk.name", Some(env!("CARGO_PKG_NAME"))),
         ("telemetry.sdk.language", Some("rust")),
         ("telemetry.sdk.version", Some(env!("CARGO_PKG_VERSION"))),
     ];
     let found = [
-        ("service.name", Some(service_name)),
-        ("service.version", node.canonical_revision.as_deref().filter(|it| *it != "latest")),
+        ("service.name", Some(node.service_name().unwrap_or("unknown_service:envoy"))),
+        ("service.version", node.service_version()),
         ("service.instance.id", Some(instance)),
         ("k8s.namespace.name", node.namespace.as_deref()),
-        ("k8s.pod.name", node.pod.as_deref()),
-        ("k8s.node.name", node.host_name.as_deref()),
-        ("k8s.cluster.name", node.cluster_id.as_deref()),
+        ("k8s.pod.name", node.pod_name()),
+        ("k8s.node.name", node.machine.as_deref()),
+        ("k8s.cluster.name", node.cluster_name()),
     ];
+    let owner = node.owner().map(|(name, value)| (name, Some(value)));
     let text = |(name, value): (&str, Option<&str>)| {
         Some((name.to_owned(), AttributeValue::String(value?.to_owned())))
     };
     let mut attributes: Vec<_> = ours.into_iter().filter_map(text).collect();
-    for (name, value) in configured.iter().cloned().chain(found.into_iter().filter_map(text)) {
+    let found = found.into_iter().chain(owner).filter_map(text);
+    for (name, value) in configured.iter().cloned().chain(found) {
         if attributes.iter().all(|(known, _)| *known != name) {
             attributes.push((name, value));
         }
@@ -169,23 +207,76 @@ mod tests {
     #[test]
     fn kubernetes_is_named_by_its_stable_names() {
         let node = node(&[
-            ("xds/node/metadata/NAME", "pod-1"),
+            ("xds/node/metadata/NAME", "cart-6d5f-x7x"),
             ("xds/node/metadata/NAMESPACE", "shop"),
             ("xds/node/metadata/NODE_NAME", "node-1"),
             ("xds/node/metadata/CLUSTER_ID", "eu-1"),
+            (
+                "xds/node/metadata/OWNER",
+                "kubernetes://apis/apps/v1/namespaces/shop/deployments/cart",
+            ),
+            ("xds/node/metadata/LABELS/service.istio.io/canonical-name", "cart"),
+            ("xds/node/metadata/LABELS/service.istio.io/canonical-revision", "v2"),
         ]);
-        let sdk = [("telemetry.sdk.name".to_owned(), AttributeValue::String("other".into()))];
-        let attributes = attributes(&sdk, &node, "i");
-        for (name, expected) in [
-            ("k8s.pod.name", "pod-1"),
-            ("k8s.namespace.name", "shop"),
-            ("k8s.node.name", "node-1"),
-            ("k8s.cluster.name", "eu-1"),
-            ("service.instance.id", "i"),
+        let attributes = attributes(&[], &node, "i");
+        let expected = [
             ("telemetry.sdk.name", "otel-proxy-wasm"),
             ("telemetry.sdk.language", "rust"),
+            ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
+            ("service.name", "cart"),
+            ("service.version", "v2"),
+            ("service.instance.id", "i"),
+            ("k8s.namespace.name", "shop"),
+            ("k8s.pod.name", "cart-6d5f-x7x"),
+            ("k8s.node.name", "node-1"),
+            ("k8s.cluster.name", "eu-1"),
+            ("k8s.deployment.name", "cart"),
+        ];
+        let expected = expected
+            .map(|(name, value)| (name.to_owned(), AttributeValue::String(value.to_owned())));
+        assert_eq!(attributes, expected);
+    }
+
+    #[test]
+    fn what_is_not_certain_is_not_said() {
+        const OWNER: &str = "xds/node/metadata/OWNER";
+        let cases = [
+            (
+                "xds/node/metadata/LABELS/service.istio.io/canonical-revision",
+                "latest",
+                "Istio's word for no version",
+            ),
+            ("xds/node/metadata/CLUSTER_ID", "Kubernetes", "Istio's word for no name"),
+            ("xds/node/metadata/NAME", "vm-1", "a virtual machine is no pod"),
+            (OWNER, "kubernetes://apis/v1/namespaces/shop/pods/cart", "a pod of its own"),
+            (OWNER, "kubernetes://apis/argoproj.io/v1/namespaces/shop/rollouts/cart", "no name"),
+            (OWNER, "kubernetes://apis/apps/v1/namespaces/shop/deployments/", "an empty name"),
+            (OWNER, "deployments/cart", "not Istio's form"),
+            (OWNER, "kubernetes://cart", "too short"),
+        ];
+        let nothing = attributes(&[], &Node::default(), "i");
+        for (path, value, reason) in cases {
+            assert_eq!(attributes(&[], &node(&[(path, value)]), "i"), nothing, "{reason}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_is_configured_goes_before_the_node_but_not_before_the_sdk() {
+        let configured = ["telemetry.sdk.name", "k8s.pod.name", "service.instance.id", "team"];
+        let configured = configured
+            .map(|name| (name.to_owned(), AttributeValue::String("configured".to_owned())));
+        let pod =
+            node(&[("xds/node/metadata/NAME", "pod"), ("xds/node/metadata/NODE_NAME", "node")]);
+        let attributes = attributes(&configured, &pod, "i");
+        for (name, expected) in [
+            ("telemetry.sdk.name", "otel-proxy-wasm"),
+            ("k8s.pod.name", "configured"),
+            ("service.instance.id", "configured"),
+            ("team", "configured"),
         ] {
             assert_eq!(text(&attributes, name).as_deref(), Some(expected), "{name}");
+            let times = attributes.iter().filter(|(known, _)| known == name).count();
+            assert_eq!(times, 1, "{name} stands once");
         }
     }
 
