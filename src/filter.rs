@@ -2,15 +2,14 @@
 //!
 //! What happens in between is the tracer's. A callback never pauses a request.
 
-use crate::config::{Config, Environment, SpanKindSetting};
+use crate::config::{Config, Environment};
 use crate::export::Answer;
-use crate::host::{self, HeaderMap, Metrics, OutcomeReader, TrafficDirection};
+use crate::host::wire::HeaderMap;
+use crate::host::{self, Metrics, OutcomeReader};
 use crate::id::IdGenerator;
-use crate::otlp::SpanKind;
 use crate::propagation::Propagation;
 use crate::propagation::trace_context::{self, Incoming, TRACEPARENT, TRACESTATE};
 use crate::resource;
-use crate::semconv::RequestHeaders;
 use crate::span::StartedSpan;
 use crate::tracer::{Decision, Recording, TraceStateChange, Tracer};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -37,7 +36,6 @@ struct Running {
     tracer: RefCell<Tracer>,
     outcomes: OutcomeReader,
     metrics: Metrics,
-    span_kind: Cell<SpanKindSource>,
     first_look: Cell<FirstLook>,
 }
 
@@ -50,14 +48,6 @@ enum FirstLook {
     TraceParent,
     /// All headers.
     AllHeaders,
-}
-
-/// Where a span's kind comes from.
-#[derive(Clone, Copy, Debug)]
-enum SpanKindSource {
-    Known(SpanKind),
-    /// The listener's direction; it is not known before the first request.
-    Listener,
 }
 
 impl Root {
@@ -137,16 +127,10 @@ impl RootContext for Root {
         let mut ids = IdGenerator::from_seed(seed);
         let instance = host::agree_on_instance(&resource::instance_id(ids.bytes()));
         let resource = resource::attributes(&config.resource, &host::node(), &instance);
-        let span_kind = match config.envoy.span_kind {
-            SpanKindSetting::Server => SpanKindSource::Known(SpanKind::Server),
-            SpanKindSetting::Client => SpanKindSource::Known(SpanKind::Client),
-            SpanKindSetting::Auto => SpanKindSource::Listener,
-        };
         self.running = Some(Rc::new(Running {
             tracer: RefCell::new(Tracer::new(config, &resource, ids)),
             outcomes: OutcomeReader::new(),
             metrics: Metrics::define(),
-            span_kind: Cell::new(span_kind),
             first_look: Cell::new(FirstLook::TraceParent),
         }));
         self.set_tick_period(TICK);
@@ -198,21 +182,6 @@ enum StreamState {
 }
 
 impl Running {
-    fn span_kind(&self) -> SpanKind {
-        match self.span_kind.get() {
-            SpanKindSource::Known(kind) => kind,
-            SpanKindSource::Listener => {
-                let kind = match host::listener_direction() {
-                    TrafficDirection::Outbound => SpanKind::Client,
-                    TrafficDirection::Inbound | TrafficDirection::Unspecified => SpanKind::Server,
-                };
-                // A root context serves listeners of one direction only.
-                self.span_kind.set(SpanKindSource::Known(kind));
-                kind
-            }
-        }
-    }
-
     /// The headers of a request that starts, unless they can't matter yet.
     fn look(&self, tracer: &Tracer) -> Option<HeaderMap> {
         match (tracer.propagation(), self.first_look.get()) {
@@ -222,19 +191,6 @@ impl Running {
                 host::has_request_header(TRACEPARENT).then(host::request_headers)
             }
         }
-    }
-
-    fn begin(
-        &self,
-        tracer: &mut Tracer,
-        decision: &Decision,
-        headers: Option<HeaderMap>,
-    ) -> Option<StartedSpan> {
-        let kind = self.span_kind();
-        let headers = headers.unwrap_or_else(host::request_headers);
-        let captured = tracer.conventions().request_captured_headers(kind);
-        let headers = RequestHeaders::read(headers.pairs(), captured);
-        tracer.begin(decision, kind, &headers)
     }
 
     /// Starts a request and writes its context into its headers.
@@ -253,10 +209,13 @@ impl Running {
         });
         let state = match decision.recording {
             Recording::Off => StreamState::Done,
-            Recording::On => match self.begin(&mut tracer, &decision, headers) {
-                Some(span) => StreamState::Started(Box::new(span)),
-                None => return StreamState::Done,
-            },
+            Recording::On => {
+                let headers = headers.unwrap_or_else(host::request_headers);
+                match tracer.begin(&decision, headers) {
+                    Some(span) => StreamState::Started(Box::new(span)),
+                    None => return StreamState::Done,
+                }
+            }
         };
         match tracer.propagation() {
             Propagation::TraceContext => inject(&decision),
@@ -272,7 +231,7 @@ impl Running {
         let incoming = extract(&tracer, Some(&headers));
         let decision = tracer.decide(incoming);
         match decision.recording {
-            Recording::On => self.begin(&mut tracer, &decision, Some(headers)),
+            Recording::On => tracer.begin(&decision, headers),
             Recording::Off => None,
         }
     }
@@ -314,18 +273,15 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         if let (Some(running), StreamState::Started(span)) = (&self.running, &mut self.state) {
-            if end_of_stream && span.request.is_grpc() {
-                // "Trailers-only": the status is among the headers.
-                if let Some(status) = host::grpc_status_of_headers() {
-                    span.request.note_grpc_status(&status);
-                }
+            // "Trailers-only": the status is among the headers.
+            if end_of_stream
+                && span.is_grpc()
+                && let Some(status) = host::grpc_status_of_headers()
+            {
+                span.note_grpc_status(&status);
             }
-            let tracer = running.tracer.borrow();
-            let conventions = tracer.conventions();
-            if !conventions.response_captured_headers(span.request.kind()).is_empty() {
-                let headers = host::response_headers();
-                let StartedSpan { request, attributes, .. } = &mut **span;
-                conventions.response_headers(request, &headers.pairs(), attributes);
+            if running.tracer.borrow().conventions().want_response_headers() {
+                span.note_response_headers(host::response_headers());
             }
         }
         Action::Continue
@@ -333,10 +289,10 @@ impl HttpContext for Stream {
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
         if let StreamState::Started(span) = &mut self.state
-            && span.request.is_grpc()
+            && span.is_grpc()
             && let Some(status) = host::grpc_status_of_trailers()
         {
-            span.request.note_grpc_status(&status);
+            span.note_grpc_status(&status);
         }
         Action::Continue
     }

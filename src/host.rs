@@ -12,30 +12,7 @@ use crate::stats::{Metric, MetricKind};
 use outcome::{ATTRIBUTES, OutcomeValues};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{MapType, MetricType, Status};
-use wire::Pairs;
-
-/// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrafficDirection {
-    /// Not said.
-    Unspecified,
-    /// Requests come in from elsewhere.
-    Inbound,
-    /// Requests go out from the service beside.
-    Outbound,
-}
-
-/// A header map, as the host gave it.
-#[derive(Debug, Default)]
-pub struct HeaderMap(Vec<u8>);
-
-impl HeaderMap {
-    /// Names and values, in order, duplicates included.
-    #[must_use]
-    pub fn pairs(&self) -> Pairs<'_> {
-        Pairs::new(&self.0)
-    }
-}
+use wire::HeaderMap;
 
 /// Whether a request header is there. Costs little if it is not.
 #[must_use]
@@ -77,16 +54,6 @@ pub fn set_request_header(name: &str, value: &[u8]) {
 pub fn remove_request_header(name: &str) {
     let result = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
     debug_assert!(result.is_ok(), "a request has headers while it starts");
-}
-
-/// The direction of the listener that a request came through; not known before there is one.
-#[must_use]
-pub fn listener_direction() -> TrafficDirection {
-    match property(b"xds\0listener_direction").map(|value| wire::number(&value)) {
-        Some(1) => TrafficDirection::Inbound,
-        Some(2) => TrafficDirection::Outbound,
-        _ => TrafficDirection::Unspecified,
-    }
 }
 
 /// What this Envoy says of itself.
@@ -228,7 +195,7 @@ fn header_map(map: MapType) -> HeaderMap {
         // SAFETY: the host writes one pointer and one length.
         unsafe { abi::proxy_get_header_map_pairs(map, data, size) }
     });
-    HeaderMap(pairs.unwrap_or_default())
+    HeaderMap::new(pairs.unwrap_or_default())
 }
 
 fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {

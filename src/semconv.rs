@@ -16,183 +16,151 @@ pub mod request;
 pub use outcome::Outcome;
 pub use request::RequestHeaders;
 
-use crate::config::HttpConfig;
+use crate::config::{EnvoyConfig, HttpConfig, HttpSpanConfig, SpanKindSetting};
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, Status};
 use address::HostPort;
+use grpc::StatusCode;
+use outcome::TrafficDirection;
 use std::borrow::Cow;
 
 /// The conventions, as configured.
 #[derive(Debug)]
 pub struct Conventions {
     http: HttpConfig,
+    span_kind: SpanKindSetting,
 }
 
-/// What must be remembered of a request until its outcome is known.
+/// All that is known of a request that has ended. Header maps are (name, value) pairs with
+/// lowercase names.
 #[derive(Debug)]
-pub struct Request {
-    kind: SpanKind,
-    protocol: Protocol,
-    client_address: ClientAddress,
+pub struct Request<'a, H> {
+    /// Its headers.
+    pub headers: H,
+    /// The response's headers; empty if they were not wanted.
+    pub response_headers: H,
+    /// The status that a gRPC response gave.
+    pub grpc_status: Option<StatusCode>,
+    /// How it ended.
+    pub outcome: Outcome<'a>,
 }
 
-#[derive(Debug)]
-enum Protocol {
-    Http { name: Cow<'static, str>, tunnel: Tunnel },
-    Grpc { method: String, status: Option<grpc::StatusCode> },
-}
-
-/// Whether a successful end of the request is its connection's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tunnel {
-    None,
-    Connect,
-}
-
-/// Whether a header told the client's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ClientAddress {
-    FromHeader,
-    OfPeer,
-}
-
-impl Request {
-    /// The span's name: the method, or `HTTP` for one that isn't known; for gRPC the RPC's method.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match &self.protocol {
-            Protocol::Http { name, .. } => name,
-            Protocol::Grpc { method, .. } => method,
-        }
-    }
-
-    /// The kind of its span.
-    #[must_use]
-    pub fn kind(&self) -> SpanKind {
-        self.kind
-    }
-
-    /// Whether the response's `grpc-status` is wanted.
-    #[must_use]
-    pub fn is_grpc(&self) -> bool {
-        matches!(self.protocol, Protocol::Grpc { .. })
-    }
-
-    /// Notes the value of `grpc-status`, from the trailers or from a response of headers only.
-    pub fn note_grpc_status(&mut self, value: &[u8]) {
-        if let Protocol::Grpc { status, .. } = &mut self.protocol {
-            *status = Some(grpc::StatusCode::parse(value));
-        }
-    }
+/// What a span has beside attributes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Description<'a> {
+    /// The method, or `HTTP` for one that isn't known; for gRPC the RPC's method.
+    pub name: Cow<'a, str>,
+    /// SERVER or CLIENT.
+    pub kind: SpanKind,
+    /// Whether it failed.
+    pub status: Status,
 }
 
 impl Conventions {
     /// The conventions under this configuration.
     #[must_use]
-    pub fn new(http: HttpConfig) -> Self {
-        Self { http }
+    pub fn new(http: HttpConfig, envoy: &EnvoyConfig) -> Self {
+        Self { http, span_kind: envoy.span_kind }
     }
 
-    /// The request headers that become attributes of a span of this kind, lowercase.
+    /// Whether any response header becomes an attribute.
     #[must_use]
-    pub fn request_captured_headers(&self, kind: SpanKind) -> &[String] {
-        match kind {
-            SpanKind::Server => &self.http.server.request_captured_headers,
-            SpanKind::Client => &self.http.client.request_captured_headers,
-        }
+    pub fn want_response_headers(&self) -> bool {
+        [&self.http.server, &self.http.client]
+            .iter()
+            .any(|config| !config.response_captured_headers.is_empty())
     }
 
-    /// The response headers that become attributes of a span of this kind, lowercase.
+    /// Whether a request header with this name matters to a span.
     #[must_use]
-    pub fn response_captured_headers(&self, kind: SpanKind) -> &[String] {
-        match kind {
-            SpanKind::Server => &self.http.server.response_captured_headers,
-            SpanKind::Client => &self.http.client.response_captured_headers,
-        }
+    pub fn want_request_header(&self, name: &[u8]) -> bool {
+        let configs = [&self.http.server, &self.http.client];
+        let mut captured = configs.iter().flat_map(|config| &config.request_captured_headers);
+        RequestHeaders::NAMES.contains(&name) || captured.any(|it| it.as_bytes() == name)
     }
 
-    /// Writes what is known when a request starts.
-    pub fn begin(
+    /// Describes a request: its attributes are added, the rest is returned.
+    pub fn describe<'a, H>(
         &self,
-        kind: SpanKind,
-        headers: &RequestHeaders<'_>,
+        request: &Request<'a, H>,
         attributes: &mut Attributes,
-    ) -> Request {
-        let known_methods = match kind {
-            SpanKind::Server => &self.http.server.known_methods,
-            SpanKind::Client => &self.http.client.known_methods,
-        };
-        let client_address = match (kind, headers.client_address()) {
-            (SpanKind::Server, Some(client)) if !headers.is_grpc() => {
-                attributes.string(http::CLIENT_ADDRESS, client);
-                ClientAddress::FromHeader
-            }
-            _ => ClientAddress::OfPeer,
-        };
-        let protocol = if headers.is_grpc() {
-            let method = String::from_utf8_lossy(headers.grpc_method()).into_owned();
-            attributes.string(grpc::RPC_SYSTEM_NAME, b"grpc");
-            attributes.string(grpc::RPC_METHOD, method.as_bytes());
-            write_server(headers.server(), attributes);
-            Protocol::Grpc { method, status: None }
+    ) -> Description<'a>
+    where
+        H: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    {
+        let headers = RequestHeaders::read(request.headers.clone());
+        let outcome = &request.outcome;
+        let kind = self.kind(outcome.listener_direction);
+        let (name, error) = if headers.is_grpc() {
+            let status = request.grpc_status.unwrap_or_else(|| StatusCode::of_outcome(outcome));
+            (write_grpc(&headers, status, attributes), status.error_type(kind))
         } else {
-            let name = method::write(headers.method, known_methods, attributes);
-            self.write_url(kind, headers, attributes);
-            let tunnel = if headers.method == b"CONNECT" { Tunnel::Connect } else { Tunnel::None };
-            Protocol::Http { name, tunnel }
-        };
-        let key = if headers.is_grpc() { grpc::REQUEST_METADATA } else { http::REQUEST_HEADER };
-        write_captured(
-            key,
-            self.request_captured_headers(kind),
-            &headers.captured.iter().copied(),
-            attributes,
-        );
-        Request { kind, protocol, client_address }
-    }
-
-    /// Writes the captured ones of a response's headers.
-    pub fn response_headers<'a>(
-        &self,
-        request: &Request,
-        headers: &(impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone),
-        attributes: &mut Attributes,
-    ) {
-        let key = if request.is_grpc() { grpc::RESPONSE_METADATA } else { http::RESPONSE_HEADER };
-        let captured = self.response_captured_headers(request.kind);
-        write_captured(key, captured, headers, attributes);
-    }
-
-    /// Writes what is known when a request has ended, and judges it.
-    pub fn end(
-        &self,
-        request: &Request,
-        outcome: &Outcome<'_>,
-        attributes: &mut Attributes,
-    ) -> Status {
-        let error = match &request.protocol {
-            Protocol::Http { tunnel, .. } => {
-                if let Some(code) = outcome.response_code {
-                    attributes.int(http::RESPONSE_STATUS_CODE, i64::from(code));
-                }
-                if request.kind == SpanKind::Server {
-                    let version = http::protocol_version(outcome.protocol);
-                    put(attributes, http::NETWORK_PROTOCOL_VERSION, version);
-                }
-                http::error_type(request.kind, *tunnel == Tunnel::Connect, outcome)
-            }
-            Protocol::Grpc { status, .. } => {
-                let status = status.unwrap_or_else(|| grpc::StatusCode::of_outcome(outcome));
-                attributes.string(grpc::RPC_RESPONSE_STATUS_CODE, status.name().as_bytes());
-                status.error_type(request.kind)
-            }
+            let name = self.write_http(kind, &headers, outcome, attributes);
+            (name, http::error_type(kind, headers.method == b"CONNECT", outcome))
         };
         if let Some(error) = &error {
             attributes.string(http::ERROR_TYPE, error.as_bytes());
         }
-        write_peer(request, outcome, attributes);
+        write_peer(kind, outcome, attributes);
         outcome.write(attributes);
-        if error.is_some() { Status::Error } else { Status::Unset }
+        let config = self.of_kind(kind);
+        let [of_request, of_response] = if headers.is_grpc() {
+            [grpc::REQUEST_METADATA, grpc::RESPONSE_METADATA]
+        } else {
+            [http::REQUEST_HEADER, http::RESPONSE_HEADER]
+        };
+        let captured = &config.request_captured_headers;
+        write_captured(of_request, captured, &request.headers, attributes);
+        let captured = &config.response_captured_headers;
+        write_captured(of_response, captured, &request.response_headers, attributes);
+        let status = if error.is_some() { Status::Error } else { Status::Unset };
+        Description { name, kind, status }
+    }
+
+    fn kind(&self, direction: TrafficDirection) -> SpanKind {
+        match (self.span_kind, direction) {
+            (SpanKindSetting::Client, _) | (SpanKindSetting::Auto, TrafficDirection::Outbound) => {
+                SpanKind::Client
+            }
+            (SpanKindSetting::Server | SpanKindSetting::Auto, _) => SpanKind::Server,
+        }
+    }
+
+    fn of_kind(&self, kind: SpanKind) -> &HttpSpanConfig {
+        match kind {
+            SpanKind::Server => &self.http.server,
+            SpanKind::Client => &self.http.client,
+        }
+    }
+
+    /// Writes the exchange and gives the span's name.
+    fn write_http<'a>(
+        &self,
+        kind: SpanKind,
+        headers: &RequestHeaders<'a>,
+        outcome: &Outcome<'_>,
+        attributes: &mut Attributes,
+    ) -> Cow<'a, str> {
+        let name = method::write(headers.method, &self.of_kind(kind).known_methods, attributes);
+        self.write_url(kind, headers, attributes);
+        if let Some(code) = outcome.response_code {
+            attributes.int(http::RESPONSE_STATUS_CODE, i64::from(code));
+        }
+        match kind {
+            SpanKind::Server => {
+                let peer = HostPort::of_socket(outcome.source_address).host;
+                let client = headers.client_address().unwrap_or(peer);
+                put(attributes, http::CLIENT_ADDRESS, client);
+                let version = http::protocol_version(outcome.protocol);
+                put(attributes, http::NETWORK_PROTOCOL_VERSION, version);
+            }
+            SpanKind::Client if outcome.request_attempt_count > 1 => {
+                let resends = outcome.request_attempt_count.saturating_sub(1);
+                attributes.int(http::REQUEST_RESEND_COUNT, i64::from(resends));
+            }
+            SpanKind::Client => {}
+        }
+        name
     }
 
     fn write_url(&self, kind: SpanKind, headers: &RequestHeaders<'_>, attributes: &mut Attributes) {
@@ -269,29 +237,30 @@ fn write_server(server: HostPort<'_>, attributes: &mut Attributes) {
     }
 }
 
+/// Writes the RPC and gives the span's name.
+fn write_grpc<'a>(
+    headers: &RequestHeaders<'a>,
+    status: StatusCode,
+    attributes: &mut Attributes,
+) -> Cow<'a, str> {
+    let method = headers.grpc_method();
+    attributes.string(grpc::RPC_SYSTEM_NAME, b"grpc");
+    attributes.string(grpc::RPC_METHOD, method);
+    write_server(headers.server(), attributes);
+    attributes.string(grpc::RPC_RESPONSE_STATUS_CODE, status.name().as_bytes());
+    String::from_utf8_lossy(method)
+}
+
 /// The peer is who is at the other end of the span's connection: the caller of a server, the
 /// upstream of a client.
-fn write_peer(request: &Request, outcome: &Outcome<'_>, attributes: &mut Attributes) {
-    let peer = HostPort::of_socket(match request.kind {
+fn write_peer(kind: SpanKind, outcome: &Outcome<'_>, attributes: &mut Attributes) {
+    let peer = HostPort::of_socket(match kind {
         SpanKind::Server => outcome.source_address,
         SpanKind::Client => outcome.upstream_address,
     });
-    if peer.host.is_empty() {
-        return;
-    }
-    attributes.string(http::NETWORK_PEER_ADDRESS, peer.host);
+    put(attributes, http::NETWORK_PEER_ADDRESS, peer.host);
     // A proxy that trusts X-Forwarded-For knows the client's address, but not its port.
     if let Some(port) = peer.port.filter(|port| *port != 0) {
         attributes.int(http::NETWORK_PEER_PORT, i64::from(port));
-    }
-    match (&request.protocol, request.kind, request.client_address) {
-        (Protocol::Http { .. }, SpanKind::Server, ClientAddress::OfPeer) => {
-            attributes.string(http::CLIENT_ADDRESS, peer.host);
-        }
-        (Protocol::Http { .. }, SpanKind::Client, _) if outcome.request_attempt_count > 1 => {
-            let resends = outcome.request_attempt_count.saturating_sub(1);
-            attributes.int(http::REQUEST_RESEND_COUNT, i64::from(resends));
-        }
-        _ => {}
     }
 }

@@ -3,11 +3,12 @@
 //! It makes no host call and reads no clock; what it needs of a request is handed to it.
 
 use crate::batch::{Batch, Queue};
-use crate::config::{Config, SpanLimits};
+use crate::config::Config;
 use crate::context::{SpanContext, TraceFlags};
 use crate::export::{Answer, ExportCall, ExportOutcome, Exporter, Failure};
+use crate::host::wire::HeaderMap;
 use crate::id::{IdGenerator, SpanId};
-use crate::otlp::SpanKind;
+use crate::otlp::Span;
 use crate::otlp::attributes::Attributes;
 use crate::otlp::request::Frame;
 use crate::propagation::Propagation;
@@ -15,9 +16,12 @@ use crate::propagation::trace_context::{HeaderState, Incoming};
 use crate::resource::AttributeValue;
 use crate::sampling::{Sampler, SamplingDecision};
 use crate::semconv::{Conventions, Outcome, RequestHeaders};
-use crate::span::StartedSpan;
+use crate::span::{RequestProtocol, StartedSpan};
 use crate::stats::{Metric, Stats};
 use std::time::Duration;
+
+/// Headers that take more than this, in bytes, are not held whole until their request ends.
+const MAX_USUAL_HEADERS: usize = 4096;
 
 /// The tracer of one root context: all requests of one worker under one configuration.
 #[derive(Debug)]
@@ -25,7 +29,8 @@ pub struct Tracer {
     propagation: Propagation,
     sampler: Sampler,
     conventions: Conventions,
-    limits: SpanLimits,
+    /// Of the span that is being described; kept for its memory.
+    attributes: Attributes,
     ids: IdGenerator,
     queue: Queue,
     exporter: Exporter,
@@ -92,8 +97,8 @@ impl Tracer {
         Self {
             propagation: config.propagation,
             sampler: config.sampler,
-            conventions: Conventions::new(config.http),
-            limits: config.limits,
+            conventions: Conventions::new(config.http, &config.envoy),
+            attributes: Attributes::new(config.limits),
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
             exporter: Exporter::new(config.envoy.cluster, config.exporter),
@@ -154,32 +159,44 @@ impl Tracer {
 
     /// Starts the span of a request that is kept. `None` for an export of telemetry, which is left
     /// alone: its headers are not to be touched.
-    pub fn begin(
-        &mut self,
-        decision: &Decision,
-        kind: SpanKind,
-        headers: &RequestHeaders<'_>,
-    ) -> Option<StartedSpan> {
-        if headers.is_otlp_export() {
+    pub fn begin(&mut self, decision: &Decision, headers: HeaderMap) -> Option<StartedSpan> {
+        let request = RequestHeaders::read(headers.pairs());
+        if request.is_otlp_export() {
             self.stats.add(Metric::Started, -1);
             return None;
         }
         self.stats.add(Metric::Sampled, 1);
-        let mut attributes = Attributes::new(self.limits);
-        let request = self.conventions.begin(kind, headers, &mut attributes);
-        let context = decision.context.clone();
-        Some(StartedSpan { context, parent: decision.parent, request, attributes })
+        let protocol =
+            if request.is_grpc() { RequestProtocol::Grpc } else { RequestProtocol::Http };
+        let headers = if headers.size() > MAX_USUAL_HEADERS {
+            headers.only(|name| self.conventions.want_request_header(name))
+        } else {
+            headers
+        };
+        Some(StartedSpan::new(decision.context.clone(), decision.parent, headers, protocol))
     }
 
     /// Ends a span and queues it. A request that Envoy redirects internally goes on instead.
-    pub fn end(&mut self, mut span: StartedSpan, outcome: &Outcome<'_>) {
+    pub fn end(&mut self, span: StartedSpan, outcome: &Outcome<'_>) {
         if outcome.is_internal_redirect() {
             let (start, duration) = (outcome.start, outcome.duration);
             self.redirected = Some(Redirected { span, start, duration });
             return;
         }
-        let status = self.conventions.end(&span.request, outcome, &mut span.attributes);
-        match self.queue.push(&span.finished(outcome, status)) {
+        self.attributes.clear();
+        let request = span.request(outcome);
+        let description = self.conventions.describe(&request, &mut self.attributes);
+        let finished = Span {
+            context: &span.context,
+            parent: span.parent,
+            kind: description.kind,
+            name: &description.name,
+            start: outcome.start,
+            end: outcome.start.saturating_add(outcome.duration),
+            attributes: &self.attributes,
+            status: description.status,
+        };
+        match self.queue.push(&finished) {
             Ok(()) => self.stats.add(Metric::Queued, 1),
             Err(reason) => self.stats.add(Metric::from(reason), 1),
         }

@@ -165,7 +165,7 @@ fn check(case: &Case, version: &str, span: &Span) {
     match case.flags {
         [] => assert!(flags.is_empty(), "{flags:?}: {reason}"),
         some => {
-            assert!(flags.iter().any(|flag| some.contains(&flag.as_str())), "{flags:?}: {reason}")
+            assert!(flags.iter().any(|flag| some.contains(&flag.as_str())), "{flags:?}: {reason}");
         }
     }
     assert_eq!(

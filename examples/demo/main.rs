@@ -39,13 +39,12 @@ async fn main() -> Result<()> {
 impl Demo {
     async fn start(front_port: Option<u16>) -> Result<Self> {
         let upstream = Upstream::start().await?;
-        let (receiver, collector) = match std::env::var("COLLECTOR") {
-            Ok(address) => (None, local_port(&address)?),
-            Err(_) => {
-                let receiver = Receiver::start().await?;
-                let port = receiver.port();
-                (Some(receiver), port)
-            }
+        let (receiver, collector) = if let Ok(address) = std::env::var("COLLECTOR") {
+            (None, local_port(&address)?)
+        } else {
+            let receiver = Receiver::start().await?;
+            let port = receiver.port();
+            (Some(receiver), port)
         };
         let sidecar = Bootstrap::from_file("envoy/sidecar.yaml")?
             .cluster("service", upstream.port())?

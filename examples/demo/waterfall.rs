@@ -10,17 +10,17 @@ const WIDTH: u64 = 28;
 
 /// The spans of one trace, in the order of their start.
 #[derive(Debug)]
-pub struct Trace(Vec<Span>);
+pub(crate) struct Trace(Vec<Span>);
 
 impl Trace {
     /// The trace id in hexadecimal.
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.0.first().map(Span::trace_id).unwrap_or_default()
     }
 }
 
 /// Groups spans by trace, in the order of their start.
-pub fn traces(spans: &[Span]) -> Vec<Trace> {
+pub(crate) fn traces(spans: &[Span]) -> Vec<Trace> {
     let mut traces: BTreeMap<String, Vec<Span>> = BTreeMap::new();
     for span in spans {
         traces.entry(span.trace_id()).or_default().push(span.clone());
@@ -34,12 +34,12 @@ pub fn traces(spans: &[Span]) -> Vec<Trace> {
 }
 
 /// A line above a trace.
-pub fn heading(text: &str) -> String {
+pub(crate) fn heading(text: &str) -> String {
     paint("1", text)
 }
 
 /// The waterfall of a trace.
-pub fn draw(Trace(spans): &Trace) -> String {
+pub(crate) fn draw(Trace(spans): &Trace) -> String {
     let start = spans.iter().map(|span| span.span.start_time_unix_nano).min().unwrap_or_default();
     let end = spans.iter().map(|span| span.span.end_time_unix_nano).max().unwrap_or_default();
     let total = end.saturating_sub(start).max(1);
@@ -68,12 +68,12 @@ fn branch(span: &Span, all: &[Span], depth: usize, (start, total): (u64, u64), t
     let duration = span.span.end_time_unix_nano.saturating_sub(span.span.start_time_unix_nano);
     let label = format!("{}{service} {kind} {}", "  ".repeat(depth), span.span.name);
     let milliseconds = format!("{}.{:02} ms", duration / 1_000_000, duration / 10_000 % 100);
-    text.push_str(&format!(
-        "{} {} {milliseconds:>10}  {}\n",
-        paint("36", &format!("{label:<38}")),
-        paint(colour, &bar),
-        paint("2", &facts(span))
-    ));
+    text.push_str(&paint("36", &format!("{label:<38}")));
+    for part in [" ", &paint(colour, &bar), &format!(" {milliseconds:>10}  ")] {
+        text.push_str(part);
+    }
+    text.push_str(&paint("2", &facts(span)));
+    text.push('\n');
     for child in all.iter().filter(|child| child.span.parent_span_id == span.span.span_id) {
         branch(child, all, depth + 1, (start, total), text);
     }

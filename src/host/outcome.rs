@@ -3,9 +3,10 @@
 use super::wire::{elements, number};
 use crate::semconv::Outcome;
 use crate::semconv::flags::ResponseFlags;
+use crate::semconv::outcome::TrafficDirection;
 
 /// The attributes, in the order in which [`outcome`] reads their values.
-pub const ATTRIBUTES: [&str; 11] = [
+pub const ATTRIBUTES: [&str; 12] = [
     "request.time",
     "request.duration",
     "response.code",
@@ -17,6 +18,7 @@ pub const ATTRIBUTES: [&str; 11] = [
     "upstream.request_attempt_count",
     "xds.cluster_name",
     "xds.route_name",
+    "xds.listener_direction",
 ];
 
 /// The values of [`ATTRIBUTES`], as the host gave them.
@@ -54,6 +56,11 @@ fn outcome<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Outcome<'a> {
         request_attempt_count: u32::try_from(number(next())).unwrap_or_default(),
         cluster_name: next(),
         route_name: next(),
+        listener_direction: match number(next()) {
+            1 => TrafficDirection::Inbound,
+            2 => TrafficDirection::Outbound,
+            _ => TrafficDirection::Unspecified,
+        },
     }
 }
 
@@ -66,16 +73,17 @@ mod tests {
         let number = |value: u64| value.to_le_bytes().to_vec();
         let value = |name: &&str| match *name {
             "request.time" => number(1),
-            "request.duration" => number(2),
+            "request.duration" => number(7),
             "response.code" => number(503),
             "response.flags" => number(32),
             "upstream.request_attempt_count" => number(3),
+            "xds.listener_direction" => number(2),
             text => text.as_bytes().to_vec(),
         };
         let values = OutcomeValues::Single(ATTRIBUTES.iter().map(value).collect());
         let expected = Outcome {
             start: 1,
-            duration: 2,
+            duration: 7,
             response_code: Some(503),
             response_flags: ResponseFlags::from_bits(32),
             response_code_details: b"response.code_details",
@@ -85,6 +93,7 @@ mod tests {
             request_attempt_count: 3,
             cluster_name: b"xds.cluster_name",
             route_name: b"xds.route_name",
+            listener_direction: TrafficDirection::Outbound,
         };
         assert_eq!(values.outcome(), expected);
     }

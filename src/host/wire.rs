@@ -23,6 +23,51 @@ impl<'a> Pairs<'a> {
     }
 }
 
+/// A header map, as the host gave it.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderMap(Vec<u8>);
+
+impl HeaderMap {
+    /// A map in the layout of [`Pairs`].
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Names and values, in order, duplicates included.
+    #[must_use]
+    pub fn pairs(&self) -> Pairs<'_> {
+        Pairs::new(&self.0)
+    }
+
+    /// What it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The headers whose names are wanted, and nothing more.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&[u8]) -> bool) -> Self {
+        let pairs = || self.pairs().filter(|(name, _)| wanted(name));
+        // Every length was a 32-bit number before.
+        let length = |text: &[u8]| u32::try_from(text.len()).unwrap_or_default().to_le_bytes();
+        let count = u32::try_from(pairs().count()).unwrap_or_default();
+        let mut bytes = count.to_le_bytes().to_vec();
+        for (name, value) in pairs() {
+            bytes.extend(length(name));
+            bytes.extend(length(value));
+        }
+        for (name, value) in pairs() {
+            bytes.extend_from_slice(name);
+            bytes.push(0);
+            bytes.extend_from_slice(value);
+            bytes.push(0);
+        }
+        Self(bytes)
+    }
+}
+
 impl<'a> Iterator for Pairs<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
@@ -83,6 +128,15 @@ mod tests {
             let bytes = layout(&pairs);
             let read: Vec<_> = Pairs::new(&bytes).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
             prop_assert_eq!(read, pairs);
+        }
+
+        #[test]
+        fn only_what_is_wanted_stays(pairs: Vec<(Vec<u8>, Vec<u8>)>) {
+            let wanted = |name: &[u8]| name.len().is_multiple_of(2);
+            let map = HeaderMap::new(layout(&pairs)).only(wanted);
+            let read: Vec<_> = map.pairs().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+            let expected: Vec<_> = pairs.into_iter().filter(|(key, _)| wanted(key)).collect();
+            prop_assert_eq!(read, expected);
         }
 
         #[test]

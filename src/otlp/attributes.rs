@@ -35,6 +35,13 @@ impl Attributes {
         Self { bytes: Vec::with_capacity(USUAL_LENGTH), count: 0, dropped: 0, limits }
     }
 
+    /// Forgets all of them, but keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+        self.dropped = 0;
+    }
+
     /// The encoded entries of `Span.attributes`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

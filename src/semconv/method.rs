@@ -11,18 +11,14 @@ pub const KNOWN_METHODS: &[&str] =
 
 /// Writes the method's attributes and returns the span's name (HTTP spans, sections Name and
 /// `http.request.method`): case matters.
-pub(super) fn write(
-    method: &[u8],
+pub(super) fn write<'a>(
+    method: &'a [u8],
     known: &[String],
     attributes: &mut Attributes,
-) -> Cow<'static, str> {
+) -> Cow<'a, str> {
     if known.iter().any(|name| name.as_bytes() == method) {
         attributes.string(REQUEST_METHOD, method);
-        let standard = KNOWN_METHODS.iter().find(|name| name.as_bytes() == method);
-        standard.map_or_else(
-            || Cow::Owned(String::from_utf8_lossy(method).into_owned()),
-            |name| Cow::Borrowed(*name),
-        )
+        String::from_utf8_lossy(method)
     } else {
         attributes.string(REQUEST_METHOD, b"_OTHER");
         attributes.string(REQUEST_METHOD_ORIGINAL, method);

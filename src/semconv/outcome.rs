@@ -10,11 +10,25 @@ const RESPONSE_FLAGS: &str = "envoy.response_flags";
 const ROUTE_NAME: &str = "envoy.route_name";
 const UPSTREAM_ADDRESS: &str = "envoy.upstream_address";
 
+/// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficDirection {
+    /// Not said.
+    #[default]
+    Unspecified,
+    /// Requests come in from elsewhere.
+    Inbound,
+    /// Requests go out from the service beside.
+    Outbound,
+}
+
 /// What Envoy knows of a request when it has ended. Texts are empty where it knows nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome<'a> {
     /// `request.time`: the start, in nanoseconds since the Unix epoch.
     pub start: u64,
+    /// `xds.listener_direction`.
+    pub listener_direction: TrafficDirection,
     /// `request.duration`, in nanoseconds.
     pub duration: u64,
     /// `response.code`, if there was a response.

@@ -3,7 +3,7 @@
 use super::address::{self, HostPort};
 
 /// A request's headers of interest. Texts are empty where the header is absent; of several headers
-/// with one name the first counts, but for captured ones.
+/// with one name the first counts.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHeaders<'a> {
     /// `:method`.
@@ -14,8 +14,6 @@ pub struct RequestHeaders<'a> {
     pub authority: &'a [u8],
     /// `user-agent`.
     pub user_agent: &'a [u8],
-    /// Names and values of the headers that become attributes.
-    pub captured: Vec<(&'a [u8], &'a [u8])>,
     scheme: &'a [u8],
     content_type: &'a [u8],
     forwarded: &'a [u8],
@@ -25,9 +23,23 @@ pub struct RequestHeaders<'a> {
 }
 
 impl<'a> RequestHeaders<'a> {
-    /// Reads (name, value) pairs with lowercase names; `captured` are the names to keep beside.
+    /// The names that [`RequestHeaders::read`] looks for.
+    pub const NAMES: [&'static [u8]; 10] = [
+        b":method",
+        b":path",
+        b":authority",
+        b":scheme",
+        b"user-agent",
+        b"content-type",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+    ];
+
+    /// Reads (name, value) pairs with lowercase names.
     #[must_use]
-    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>, captured: &[String]) -> Self {
+    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut request = Self::default();
         for (name, value) in headers {
             let field = match name {
@@ -45,9 +57,6 @@ impl<'a> RequestHeaders<'a> {
             };
             if let Some(field) = field.filter(|field| field.is_empty()) {
                 *field = value;
-            }
-            if captured.iter().any(|wanted| wanted.as_bytes() == name) {
-                request.captured.push((name, value));
             }
         }
         request
@@ -126,7 +135,7 @@ mod tests {
 
     fn read<'a>(headers: &'a [(&'a str, &'a str)]) -> RequestHeaders<'a> {
         let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        RequestHeaders::read(pairs, &["x-a".to_owned()])
+        RequestHeaders::read(pairs)
     }
 
     #[test]
@@ -204,9 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn captured_headers_keep_every_value() {
-        let request = read(&[("x-a", "1"), ("x-b", "2"), ("x-a", "3")]);
-        let values: Vec<_> = request.captured.iter().map(|(_, value)| *value).collect();
-        assert_eq!(values, [b"1", b"3"], "in their order");
+    fn every_name_is_read() {
+        for name in RequestHeaders::NAMES {
+            let request = RequestHeaders::read([(name, b"x".as_slice())].into_iter());
+            let nothing = RequestHeaders::read(std::iter::empty());
+            assert_ne!(format!("{request:?}"), format!("{nothing:?}"), "{name:?}");
+        }
     }
 }
