@@ -48,6 +48,7 @@ impl Demo {
         };
         let sidecar = Bootstrap::from_file("envoy/sidecar.yaml")?
             .cluster("service", upstream.port())?
+            .cluster("service_http2", upstream.port())?
             .cluster("otel_collector", collector)?;
         let gone =
             json!({"name": "gone", "match": {"prefix": "/gone"}, "route": {"cluster": "gone"}});
@@ -57,7 +58,9 @@ impl Demo {
         if let Some(port) = front_port {
             front = front.listener_port("ingress", port)?;
         }
-        let sidecar = sidecar.cluster("elsewhere", front.port("ingress"))?;
+        let sidecar = sidecar
+            .cluster("elsewhere", front.port("ingress"))?
+            .cluster("elsewhere_http2", front.port("ingress"))?;
         let (front, sidecar) = (Envoy::start(front).await?, Envoy::start(sidecar).await?);
         Ok(Self { front, sidecar, receiver })
     }

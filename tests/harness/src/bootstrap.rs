@@ -35,7 +35,8 @@ impl Bootstrap {
     /// The file is not as it is expected to be.
     pub fn edge(upstream: u16, collector: u16) -> Result<Self> {
         let edge = Self::from_file("envoy/envoy.yaml")?;
-        edge.cluster("upstream", upstream)?.cluster("otel_collector", collector)
+        let edge = edge.cluster("upstream", upstream)?.cluster("upstream_http2", upstream)?;
+        edge.cluster("otel_collector", collector)
     }
 
     fn with_free_ports(mut self) -> Result<Self> {
@@ -231,6 +232,18 @@ impl Bootstrap {
         layer["static_layer"] = values;
         root.insert("layered_runtime".to_owned(), json!({"layers": [layer]}));
         Ok(self)
+    }
+
+    /// Adds a listener that is like another, on a port of its own.
+    ///
+    /// # Errors
+    /// There is no such listener, or no free port.
+    pub fn copy_listener(mut self, from: &str, to: &str) -> Result<Self> {
+        let mut listener = self.listener(from)?.clone();
+        listener["name"] = json!(to);
+        let listeners = self.at("/static_resources/listeners")?.as_array_mut();
+        listeners.context("listeners")?.push(listener);
+        self.listener_port(to, crate::free_port()?)
     }
 
     /// Makes a listener use this port.
