@@ -222,6 +222,15 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Sets the metadata of Envoy's node, where Istio writes.
+    ///
+    /// # Errors
+    /// The configuration has no node.
+    pub fn node_metadata(mut self, metadata: Value) -> Result<Self> {
+        self.at("/node")?["metadata"] = metadata;
+        Ok(self)
+    }
+
     /// Sets runtime values.
     ///
     /// # Errors

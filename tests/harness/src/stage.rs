@@ -2,6 +2,7 @@
 
 use crate::{Bootstrap, Envoy, Receiver, Upstream};
 use anyhow::Result;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// An Envoy from `envoy/envoy.yaml`, and what it talks to.
@@ -25,7 +26,11 @@ impl Stage {
     /// One of them does not start.
     pub async fn start(change: impl FnOnce(Bootstrap) -> Result<Bootstrap>) -> Result<Self> {
         let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
-        let bootstrap = change(Bootstrap::edge(upstream.port(), collector.port())?)?;
+        // Spans come soon where the configuration does not say when.
+        let soon = json!({"key_values": {"OTEL_BSP_SCHEDULE_DELAY": "50"}});
+        let edge = Bootstrap::edge(upstream.port(), collector.port())?;
+        let edge = edge.wasm("ingress", "/config/vm_config", "environment_variables", soon)?;
+        let bootstrap = change(edge)?;
         Ok(Self { envoy: Envoy::start(bootstrap).await?, upstream, collector })
     }
 
