@@ -83,17 +83,16 @@ impl Default for Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, call: u32, headers: usize, body_size: usize, _: usize) {
         let Some(running) = &self.running else { return };
-        let body = match body_size {
-            0 => None,
-            size => self.get_http_call_response_body(0, size),
-        };
-        let answer = match headers {
-            // Without headers even the status can't be asked for.
-            0 => Answer::Reset,
-            _ => Answer::Response {
-                status: host::answer_status(),
-                body: body.as_deref().unwrap_or_default(),
-            },
+        let body;
+        // Without headers there is no response, and the host has nothing that could be asked for.
+        let answer = if headers == 0 {
+            Answer::Reset
+        } else {
+            body = match body_size {
+                0 => Vec::new(),
+                size => self.get_http_call_response_body(0, size).unwrap_or_default(),
+            };
+            Answer::Response { status: host::answer_status(), body: &body }
         };
         running.tracer.borrow_mut().handle_answer(call, answer);
         self.export(running);

@@ -11,7 +11,6 @@ use harness::client::{Call, Http};
 use harness::{Bootstrap, Envoy, Receiver, Span, Upstream};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 /// Longer than a span waits for its batch.
@@ -40,19 +39,20 @@ impl Demo {
     async fn start(front_port: Option<u16>) -> Result<Self> {
         let upstream = Upstream::start().await?;
         let (receiver, collector) = if let Ok(address) = std::env::var("COLLECTOR") {
-            (None, local_port(&address)?)
+            (None, host_and_port(&address)?)
         } else {
             let receiver = Receiver::start().await?;
             let port = receiver.port();
-            (Some(receiver), port)
+            (Some(receiver), ("127.0.0.1".to_owned(), port))
         };
         let sidecar = Bootstrap::from_file("envoy/sidecar.yaml")?
             .cluster("service", upstream.port())?
             .cluster("service_http2", upstream.port())?
-            .cluster("otel_collector", collector)?;
+            .cluster_at("otel_collector", &collector.0, collector.1)?;
         let gone =
             json!({"name": "gone", "match": {"prefix": "/gone"}, "route": {"cluster": "gone"}});
-        let mut front = Bootstrap::edge(sidecar.port("inbound"), collector)?
+        let mut front = Bootstrap::edge(sidecar.port("inbound"), collector.1)?
+            .cluster_at("otel_collector", &collector.0, collector.1)?
             .cluster("gone", harness::free_port()?)?
             .route("ingress", gone)?;
         if let Some(port) = front_port {
@@ -166,9 +166,9 @@ async fn stay() -> Result<()> {
     }
 }
 
-/// The port of a collector of one's own.
-fn local_port(address: &str) -> Result<u16> {
-    let context = || format!("COLLECTOR={address}: host:port on this machine is accepted");
-    let mut addresses = address.to_socket_addrs().with_context(context)?;
-    addresses.find(|it| it.ip().is_loopback()).map(|it| it.port()).with_context(context)
+/// Where a collector of one's own is.
+fn host_and_port(address: &str) -> Result<(String, u16)> {
+    let parts = address.rsplit_once(':');
+    let parts = parts.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+    parts.with_context(|| format!("COLLECTOR={address}: host:port is accepted"))
 }

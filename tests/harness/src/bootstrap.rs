@@ -89,15 +89,23 @@ impl Bootstrap {
     ///
     /// # Errors
     /// The cluster has no address.
-    pub fn cluster(mut self, name: &str, port: u16) -> Result<Self> {
+    pub fn cluster(self, name: &str, port: u16) -> Result<Self> {
+        self.cluster_at(name, "127.0.0.1", port)
+    }
+
+    /// Sends a cluster's requests to any host. A cluster that is not there is added.
+    ///
+    /// # Errors
+    /// The cluster has no address.
+    pub fn cluster_at(mut self, name: &str, host: &str, port: u16) -> Result<Self> {
         let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
         if let Some(cluster) = clusters.iter_mut().find(|it| it["name"] == name) {
             let address =
                 "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
             *cluster.pointer_mut(address).context("an endpoint")? =
-                json!({"address": "127.0.0.1", "port_value": port});
+                json!({"address": host, "port_value": port});
         } else {
-            clusters.push(cluster(name, port));
+            clusters.push(cluster(name, host, port));
         }
         Ok(self)
     }
@@ -327,13 +335,11 @@ pub enum Place {
     BeforeRouter,
 }
 
-/// A cluster with one endpoint on loopback.
-#[must_use]
-pub fn cluster(name: &str, port: u16) -> Value {
+fn cluster(name: &str, host: &str, port: u16) -> Value {
     json!({
         "name": name, "type": "STRICT_DNS", "connect_timeout": "1s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+            "address": {"socket_address": {"address": host, "port_value": port}}
         }}]}]},
     })
 }
