@@ -39,8 +39,9 @@ pub struct Queue {
     spans: usize,
     /// Of all spans in the queue.
     bytes: usize,
-    /// The buffer of a batch that was sent: the next one need not grow its own.
-    spare: Option<Vec<u8>>,
+    /// The buffers of batches that were sent: the next ones need not grow their own. Never more
+    /// than there were batches at once; a VM's memory does not shrink anyway.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Batch {
@@ -71,7 +72,7 @@ impl Queue {
             full: VecDeque::new(),
             spans: 0,
             bytes: 0,
-            spare: None,
+            spare: Vec::new(),
         }
     }
 
@@ -132,11 +133,11 @@ impl Queue {
     pub fn recycle(&mut self, batch: Batch) {
         let mut buffer = batch.buffer;
         buffer.truncate(HEAD_ROOM);
-        self.spare = Some(buffer);
+        self.spare.push(buffer);
     }
 
     fn close(&mut self) {
-        let buffer = self.spare.take().unwrap_or_else(|| self.frame.buffer());
+        let buffer = self.spare.pop().unwrap_or_else(|| self.frame.buffer());
         let full = std::mem::replace(&mut self.open, Batch::over(buffer));
         self.open_since = None;
         if full.spans > 0 {
