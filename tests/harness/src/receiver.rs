@@ -46,12 +46,14 @@ pub enum Answer {
 /// A request that the receiver got.
 #[derive(Clone, Debug)]
 pub struct Export {
+    /// The method.
+    pub method: String,
     /// The path.
     pub path: String,
     /// The headers.
     pub headers: HeaderMap,
-    /// The length of the body, in bytes.
-    pub length: usize,
+    /// The body as it came.
+    pub body: Bytes,
     /// How many spans it held.
     pub spans: usize,
 }
@@ -181,9 +183,10 @@ impl Receiver {
         let decoded = ExportTraceServiceRequest::decode(body.clone());
         let spans = decoded.as_ref().map(spans).unwrap_or_default();
         let export = Export {
+            method: head.method.to_string(),
             path: head.uri.path().to_owned(),
             headers: head.headers,
-            length: body.len(),
+            body,
             spans: spans.len(),
         };
         self.with(|state| {

@@ -67,7 +67,8 @@ async fn spans_are_decoded_with_what_stands_around_them() -> Result<()> {
         let exports = receiver.exports();
         let [export] = exports.as_slice() else { panic!("one request, not {exports:?}") };
         assert_eq!((export.path.as_str(), export.spans), ("/v1/traces", 2), "{http}");
-        assert_eq!(export.length, message().len(), "{http}");
+        assert_eq!(export.method, "POST", "{http}");
+        assert_eq!(export.body, message(), "{http}");
         assert_eq!(export.headers["x-tenant"], "a", "{http}");
         receiver.clear();
         assert!(receiver.spans().is_empty() && receiver.exports().is_empty(), "{http}: cleared");
