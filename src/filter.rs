@@ -11,7 +11,7 @@ use crate::propagation::Propagation;
 use crate::propagation::trace_context::{self, Incoming, TRACEPARENT, TRACESTATE};
 use crate::resource;
 use crate::span::StartedSpan;
-use crate::tracer::{Decision, Recording, TraceStateChange, Tracer};
+use crate::tracer::{Decision, HeaderChange, Recording, Tracer};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 use std::cell::{Cell, RefCell};
@@ -196,7 +196,9 @@ impl Running {
     fn start(&self) -> StreamState {
         let mut tracer = self.tracer.borrow_mut();
         let headers = self.look(&tracer);
-        let incoming = extract(&tracer, headers.as_ref());
+        let incoming = headers
+            .as_ref()
+            .map_or_else(Incoming::without_traceparent, |headers| extract(&tracer, headers));
         let has_parent = incoming.parent.is_some();
         if let Some(span) = tracer.resume(&incoming) {
             return StreamState::Started(Box::new(span));
@@ -227,7 +229,7 @@ impl Running {
     fn start_late(&self) -> Option<StartedSpan> {
         let mut tracer = self.tracer.borrow_mut();
         let headers = host::request_headers();
-        let incoming = extract(&tracer, Some(&headers));
+        let incoming = extract(&tracer, &headers);
         let decision = tracer.decide(incoming);
         match decision.recording {
             Recording::On => tracer.begin(&decision, headers),
@@ -241,22 +243,28 @@ impl Running {
     }
 }
 
-/// The context that came, if headers carry contexts and were looked at.
-fn extract(tracer: &Tracer, headers: Option<&HeaderMap>) -> Incoming {
-    match (tracer.propagation(), headers) {
-        (Propagation::TraceContext, Some(headers)) => trace_context::extract(headers.pairs()),
-        (Propagation::TraceContext, None) | (Propagation::None, _) => Incoming::default(),
+/// The context that came, if headers carry contexts.
+fn extract(tracer: &Tracer, headers: &HeaderMap) -> Incoming {
+    match tracer.propagation() {
+        Propagation::TraceContext => trace_context::extract(headers.pairs()),
+        Propagation::None => Incoming::default(),
     }
 }
 
 fn inject(decision: &Decision) {
-    host::set_request_header(TRACEPARENT, &trace_context::traceparent(&decision.context));
-    match decision.trace_state {
-        TraceStateChange::Keep => {}
-        TraceStateChange::Remove => host::remove_request_header(TRACESTATE),
-        TraceStateChange::Replace => {
-            host::set_request_header(TRACESTATE, decision.context.trace_state.as_str().as_bytes());
-        }
+    let traceparent = trace_context::traceparent(&decision.context);
+    let tracestate = decision.context.trace_state.as_str().as_bytes();
+    change(TRACEPARENT, decision.traceparent, &traceparent);
+    change(TRACESTATE, decision.tracestate, tracestate);
+}
+
+/// Adding is cheaper than replacing: Envoy need not look the header up, for which it would index all.
+fn change(name: &str, change: HeaderChange, value: &[u8]) {
+    match change {
+        HeaderChange::Keep => {}
+        HeaderChange::Add => host::add_request_header(name, value),
+        HeaderChange::Replace => host::set_request_header(name, value),
+        HeaderChange::Remove => host::remove_request_header(name),
     }
 }
 

@@ -44,6 +44,12 @@ pub fn grpc_status_of_trailers() -> Option<Vec<u8>> {
     header(MapType::HttpResponseTrailers, "grpc-status")
 }
 
+/// Adds a request header that is not there, in the callback of the request's headers.
+pub fn add_request_header(name: &str, value: &[u8]) {
+    let result = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value);
+    debug_assert!(result.is_ok(), "a request has headers while it starts");
+}
+
 /// Sets a request header, in the callback of the request's headers.
 pub fn set_request_header(name: &str, value: &[u8]) {
     let result = hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value));

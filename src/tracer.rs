@@ -66,8 +66,10 @@ pub struct Decision {
     pub parent: Option<SpanId>,
     /// Whether a span is recorded.
     pub recording: Recording,
+    /// What becomes of the traceparent header.
+    pub traceparent: HeaderChange,
     /// What becomes of the tracestate headers.
-    pub trace_state: TraceStateChange,
+    pub tracestate: HeaderChange,
 }
 
 /// Whether a request becomes a span.
@@ -79,14 +81,16 @@ pub enum Recording {
     Off,
 }
 
-/// What becomes of the tracestate headers of a request.
+/// What becomes of a header of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TraceStateChange {
-    /// They go on as they came.
+pub enum HeaderChange {
+    /// It goes on as it came, or did not come.
     Keep,
-    /// They are replaced by the context's.
+    /// It was not there and is added.
+    Add,
+    /// It is replaced, all of that name.
     Replace,
-    /// They are removed.
+    /// It is removed, all of that name.
     Remove,
 }
 
@@ -136,7 +140,7 @@ impl Tracer {
     /// Decides on a request and gives it an identity.
     pub fn decide(&mut self, incoming: Incoming) -> Decision {
         self.stats.add(Metric::Started, 1);
-        let Incoming { parent, header_state: header } = incoming;
+        let Incoming { parent, traceparent: came_parent, tracestate: came_state } = incoming;
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
         let flags = parent.as_ref().map_or_else(TraceFlags::new_trace, |it| it.flags);
         let decision = self.sampler.decide(trace_id, parent.as_ref());
@@ -146,15 +150,20 @@ impl Tracer {
         };
         let trace_state = decision.into_trace_state();
         let came = parent.as_ref().map(|it| &it.trace_state);
-        let change = match header {
-            HeaderState::Absent if trace_state.is_empty() => TraceStateChange::Keep,
-            HeaderState::Valid if came == Some(&trace_state) => TraceStateChange::Keep,
-            _ if trace_state.is_empty() => TraceStateChange::Remove,
-            _ => TraceStateChange::Replace,
+        let traceparent = match came_parent {
+            HeaderState::Absent => HeaderChange::Add,
+            HeaderState::Valid | HeaderState::Discarded => HeaderChange::Replace,
+        };
+        let state_change = match came_state {
+            HeaderState::Absent if trace_state.is_empty() => HeaderChange::Keep,
+            HeaderState::Absent => HeaderChange::Add,
+            HeaderState::Valid if came == Some(&trace_state) => HeaderChange::Keep,
+            _ if trace_state.is_empty() => HeaderChange::Remove,
+            _ => HeaderChange::Replace,
         };
         let parent = parent.map(|it| it.span_id);
         let context = SpanContext { trace_id, span_id: self.ids.span_id(), flags, trace_state };
-        Decision { context, parent, recording, trace_state: change }
+        Decision { context, parent, recording, traceparent, tracestate: state_change }
     }
 
     /// Starts the span of a request that is kept. `None` for an export of telemetry, which is left

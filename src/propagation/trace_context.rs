@@ -81,19 +81,29 @@ impl TraceParent {
 pub struct Incoming {
     /// The caller's context, if it is valid.
     pub parent: Option<SpanContext>,
+    /// How the traceparent header stands to the parent.
+    pub traceparent: HeaderState,
     /// How the tracestate headers stand to the parent's tracestate.
-    pub header_state: HeaderState,
+    pub tracestate: HeaderState,
 }
 
-/// How the tracestate headers of a request stand to the tracestate that was read from them.
+impl Incoming {
+    /// A request of which is known only that it has no traceparent: a tracestate would not be valid.
+    #[must_use]
+    pub fn without_traceparent() -> Self {
+        Self { tracestate: HeaderState::Discarded, ..Self::default() }
+    }
+}
+
+/// How the headers of a name stand to what was read from them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderState {
     /// There is none.
-    Absent,
-    /// They can go on as they are.
-    Valid,
-    /// They were refused, or there is no valid parent; or nobody looked for them.
     #[default]
+    Absent,
+    /// They say what was read.
+    Valid,
+    /// They were refused, or there is no valid parent.
     Discarded,
 }
 
@@ -108,20 +118,15 @@ pub fn extract<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Incom
             tracestate.add(value);
         }
     }
-    let discarded = match tracestate {
-        Header::Absent => HeaderState::Absent,
-        Header::One(_) | Header::Several(_) => HeaderState::Discarded,
-    };
-    let Some(parent) = traceparent.joined().and_then(TraceParent::parse) else {
-        // A tracestate without a traceparent is not even read (section 3.3.1).
-        return Incoming { parent: None, header_state: discarded };
-    };
-    let parent = parent.with_trace_state(tracestate.joined());
-    let header_state = match discarded {
-        HeaderState::Discarded if !parent.trace_state.is_empty() => HeaderState::Valid,
-        state => state,
-    };
-    Incoming { parent: Some(parent), header_state }
+    let parent = traceparent.joined().and_then(TraceParent::parse);
+    // A tracestate without a valid traceparent is not even read (section 3.3.1).
+    let parent = parent.map(|parent| parent.with_trace_state(tracestate.joined()));
+    let has_state = parent.as_ref().is_some_and(|parent| !parent.trace_state.is_empty());
+    Incoming {
+        traceparent: traceparent.state(parent.is_some()),
+        tracestate: tracestate.state(has_state),
+        parent,
+    }
 }
 
 /// The values of all headers of one name.
@@ -141,6 +146,14 @@ impl<'a> Header<'a> {
                 values.push(b',');
                 values.extend_from_slice(value);
             }
+        }
+    }
+
+    fn state(&self, was_read: bool) -> HeaderState {
+        match self {
+            Self::Absent => HeaderState::Absent,
+            Self::One(_) | Self::Several(_) if was_read => HeaderState::Valid,
+            Self::One(_) | Self::Several(_) => HeaderState::Discarded,
         }
     }
 
@@ -256,7 +269,7 @@ mod tests {
             let incoming = extract(pairs);
             let found = incoming.parent.as_ref().map(|parent| parent.trace_state.as_str());
             assert_eq!(found, *state, "{reason}");
-            assert_eq!(incoming.header_state, *header_state, "{reason}");
+            assert_eq!(incoming.tracestate, *header_state, "{reason}");
         }
     }
 
