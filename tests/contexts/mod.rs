@@ -18,6 +18,7 @@ fn invalid() -> Vec<(Vec<String>, &'static str)> {
         (vec![valid.clone(), valid.replace("4bf9", "4bfa")], "two headers, not the same"),
         (vec![valid.clone(), String::new()], "two headers, one empty"),
         (one(format!("{valid},{valid}")), "two in one header"),
+        (vec![format!("cc-{TRACE}-{PARENT}-01-x"); 2], "two headers of a later version"),
         (one(valid.to_uppercase()), "uppercase"),
         (one(format!("00-{TRACE}-{PARENT}-0A")), "an uppercase flag"),
         (one(format!("ff-{TRACE}-{PARENT}-01")), "version ff"),
