@@ -20,6 +20,9 @@ async fn first_span(stage: &Stage, call: &Call) -> Result<Span> {
 }
 
 fn with_variables(edge: Bootstrap, variables: &Value) -> Result<Bootstrap> {
+    let mut variables = variables.clone();
+    // Spans come soon.
+    variables["OTEL_BSP_SCHEDULE_DELAY"] = json!("50");
     let variables = json!({"key_values": variables});
     edge.wasm("ingress", "/config/vm_config", "environment_variables", variables)
 }
@@ -33,6 +36,9 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
         ),
         (r#"{"envoy": {"span_kind": "both"}}"#, r#"envoy.span_kind: found "both"; accepted: auto"#),
         (r#"{"envoy": {"keep": []}}"#, "envoy.keep: not supported by this version"),
+        (r#"{"envoy": {"span_kind": "server_and_client"}}"#, "envoy.span_kind: "),
+        (r#"{"envoy": {"cluster": 5}}"#, "envoy.cluster: found 5; accepted: "),
+        (r#"{"sampler": {}}"#, r#"unknown key "sampler"; accepted: "#),
         ("{", "not JSON"),
     ];
     for (configuration, message) in cases {
@@ -48,6 +54,10 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
     let validation = Envoy::validate(&edge).await?;
     assert!(!validation.status.success(), "a Struct is refused");
     assert!(validation.output.contains("StringValue"), "and explained: {}", validation.output);
+    let started =
+        Stage::start(|edge| edge.filter("ingress", r#"{"envoy": {"clutser": "x"}}"#)).await;
+    let error = started.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    assert!(error.contains(r#"envoy: unknown key "clutser""#), "nor does Envoy start: {error}");
     Ok(())
 }
 
@@ -82,37 +92,49 @@ async fn no_configuration_at_all_is_a_complete_one() -> Result<()> {
 
 #[tokio::test]
 async fn the_service_is_named_by_the_best_source() -> Result<()> {
-    let istio = json!({
-        "NAME": "cart-1", "NAMESPACE": "shop", "NODE_NAME": "node-1", "WORKLOAD_NAME": "cart-v2",
-        "LABELS": {"service.istio.io/canonical-name": "cart"},
-    });
-    let resource = json!({"attributes": [{"name": "service.name", "value": "configured"}]});
-    let configured = json!({"resource": resource}).to_string();
-    let variables = json!({
-        "OTEL_SERVICE_NAME": "of-variable",
-        "OTEL_RESOURCE_ATTRIBUTES": "team=a%20b,service.name=other",
-    });
-    let mesh = |edge: Bootstrap| edge.node_metadata(istio.clone());
-    let stages = [
-        (Stage::start(mesh).await?, "cart"),
-        (Stage::start(|edge| with_variables(mesh(edge)?, &variables)).await?, "of-variable"),
-        (
-            Stage::start(|edge| {
-                with_variables(mesh(edge)?, &variables)?.filter("ingress", &configured)
-            })
-            .await?,
-            "configured",
-        ),
+    let pod = json!({"NAME": "cart-1", "NAMESPACE": "shop", "NODE_NAME": "node-1"});
+    let with = |pod: &Value, key: &str, value: Value| {
+        let mut pod = pod.clone();
+        pod[key] = value;
+        pod
+    };
+    let workload = with(&pod, "WORKLOAD_NAME", json!("cart-v2"));
+    let labels = json!({"service.istio.io/canonical-name": "cart"});
+    let canonical = with(&workload, "LABELS", labels);
+    let list = json!({"OTEL_RESOURCE_ATTRIBUTES": "team=a%20b,service.name=of-list"});
+    let name = with(&list, "OTEL_SERVICE_NAME", json!("of-variable"));
+    let text = |resource: Value| json!({"resource": resource}).to_string();
+    let listed = text(json!({"attributes_list": "service.name=of-attributes-list"}));
+    let configured = text(json!({
+        "attributes": [{"name": "service.name", "value": "configured"}],
+        "attributes_list": "service.name=of-attributes-list",
+    }));
+    // From the best source down to none at all.
+    let cases = [
+        (&canonical, &name, configured.as_str(), json!("edge"), "configured"),
+        (&canonical, &name, &listed, json!("edge"), "of-attributes-list"),
+        (&canonical, &name, "{}", json!("edge"), "of-variable"),
+        (&canonical, &list, "{}", json!("edge"), "of-list"),
+        (&canonical, &json!({}), "{}", json!("edge"), "cart"),
+        (&workload, &json!({}), "{}", json!("edge"), "cart-v2"),
+        (&pod, &json!({}), "{}", json!("edge"), "edge"),
+        (&pod, &json!({}), "{}", Value::Null, "unknown_service:envoy"),
     ];
-    for (stage, name) in stages {
+    for (metadata, variables, configuration, cluster, name) in cases {
+        let stage = Stage::start(|edge| {
+            let edge = edge.node("metadata", metadata.clone())?.node("cluster", cluster)?;
+            with_variables(edge.filter("ingress", configuration)?, variables)
+        })
+        .await?;
         let span = first_span(&stage, &Call::get("/")).await?;
         let of = |key: &str| span.resource_text(key);
         assert_eq!(of("service.name").as_deref(), Some(name));
         assert_eq!(of("k8s.namespace.name").as_deref(), Some("shop"), "{name}");
         assert_eq!(of("k8s.pod.name").as_deref(), Some("cart-1"), "{name}");
         assert_eq!(of("k8s.node.name").as_deref(), Some("node-1"), "{name}");
-        let team = (name != "cart").then(|| "a b".to_owned());
+        let team = variables.get("OTEL_RESOURCE_ATTRIBUTES").map(|_| "a b".to_owned());
         assert_eq!(of("team"), team, "{name}: the variable's list");
+        assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "{name}");
     }
     Ok(())
 }
@@ -125,6 +147,7 @@ async fn the_kind_follows_the_setting_or_the_direction() -> Result<()> {
         ("auto", Some("OUTBOUND"), SpanKind::Client),
         ("server", Some("OUTBOUND"), SpanKind::Server),
         ("client", None, SpanKind::Client),
+        ("client", Some("INBOUND"), SpanKind::Client),
     ];
     for (setting, direction, kind) in cases {
         let configuration = json!({"envoy": {"span_kind": setting}}).to_string();
@@ -153,6 +176,15 @@ async fn the_kind_follows_the_setting_or_the_direction() -> Result<()> {
             let peer = span.int("network.peer.port");
             assert_eq!(peer, Some(i64::from(stage.upstream.port())), "the upstream is the peer");
         }
+        stage.collector.clear();
+        let call = Call::get("/status/404?sig=x").header("host", "shop.example:8080");
+        let span = first_span(&stage, &call).await?;
+        assert_eq!(span.is_error(), kind == SpanKind::Client, "{setting}: whose mistake a 404 is");
+        assert_eq!(span.int("http.request.resend_count"), None, "{setting}: no retry, no count");
+        assert_eq!(span.int("server.port"), Some(8080), "{setting}: as the client wrote it");
+        let url = (kind == SpanKind::Client)
+            .then(|| "http://shop.example:8080/status/404?sig=REDACTED".to_owned());
+        assert_eq!(span.text("url.full"), url, "{setting}");
     }
     Ok(())
 }
@@ -182,23 +214,78 @@ async fn a_share_of_traces_is_kept_consistently() -> Result<()> {
     let mut received: Vec<_> = stage.collector.spans().iter().map(Span::trace_id).collect();
     received.sort();
     flagged.sort();
+    assert!(flagged.windows(2).all(|pair| pair[0] != pair[1]), "each trace has its own id");
     assert_eq!(received, flagged, "the flagged ones are the spans, and no other");
     Ok(())
 }
 
 #[tokio::test]
-async fn headers_are_captured_as_lists() -> Result<()> {
-    let server = json!({
-        "request_captured_headers": ["X-Tag"], "response_captured_headers": ["content-type"],
-    });
-    let general = json!({"http": {"server": server}});
-    let configuration = json!({"instrumentation/development": {"general": general}}).to_string();
+async fn the_randomness_of_the_caller_decides() -> Result<()> {
+    let sampler = json!({"trace_id_ratio_based": {"ratio": 0.25}});
+    let configuration = json!({"tracer_provider": {"sampler": sampler}}).to_string();
     let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
-    let call = Call::get("/").header("x-tag", "a").header("x-tag", "b");
-    let span = first_span(&stage, &call).await?;
-    assert_eq!(span.texts("http.request.header.x-tag"), Some(vec!["a".into(), "b".into()]));
-    let expected = Some(vec!["text/plain".into()]);
-    assert_eq!(span.texts("http.response.header.content-type"), expected);
+    let mut expected = Vec::new();
+    for n in 1..=400_u128 {
+        // Distinct, and spread over all values: an odd number's multiples.
+        let trace = n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let (low, explicit) = (trace & ((1 << 56) - 1), (!trace >> 64) & ((1 << 56) - 1));
+        // Whether the caller sampled is not asked here. Some callers have randomness of their own.
+        let (flags, rv) = (n % 4, n.is_multiple_of(5));
+        let mut call = Call::get("/");
+        call = call.header("traceparent", format!("00-{trace:032x}-00f067aa0ba902b7-{flags:02x}"));
+        let vendor = if rv { format!("vendor=1,ot=rv:{explicit:014x}") } else { "vendor=1".into() };
+        call.header("tracestate", vendor).send(&Http::One, stage.port()).await?;
+        let kept = if rv { explicit } else { low } >= 3 << 54;
+        let seen = stage.upstream.last();
+        let sent = seen.header("traceparent");
+        assert!(sent.starts_with(&format!("00-{trace:032x}-")), "{sent}: the trace goes on");
+        let flag = format!("-{:02x}", (flags & 2) | u128::from(kept));
+        assert!(sent.ends_with(&flag), "{sent}: {flag} of {trace:032x}, {explicit:014x}");
+        let members = seen.header("tracestate");
+        assert_eq!(members.contains("th:c"), kept, "{members}: the threshold, if it holds");
+        assert_eq!(members.contains(&format!("rv:{explicit:014x}")), rv, "{members}: is not lost");
+        assert_eq!(members.matches("vendor=1").count(), 1, "{members}: a vendor's member stays");
+        assert!(!kept || members.starts_with("ot="), "{members}: what we wrote is the first");
+        if kept {
+            expected.push(format!("{trace:032x}"));
+        }
+    }
+    assert!((60..140).contains(&expected.len()), "{} of 400", expected.len());
+    let stats = stage.at_rest(400).await?;
+    assert_eq!(stats["span.sampled"], expected.len() as u64);
+    let spans = stage.collector.spans();
+    spans.iter().for_each(conventions::check);
+    let mut received: Vec<_> = spans.iter().map(Span::trace_id).collect();
+    received.sort();
+    expected.sort();
+    assert_eq!(received, expected, "the flagged ones are the spans, and no other");
+    Ok(())
+}
+
+#[tokio::test]
+async fn headers_are_captured_as_lists() -> Result<()> {
+    let headers = json!({
+        "request_captured_headers": ["X-Tag", "x-absent"],
+        "response_captured_headers": ["content-type"],
+    });
+    let other = json!({"request_captured_headers": ["x-other"]});
+    for (kind, others) in [("server", "client"), ("client", "server")] {
+        let http = json!({kind: headers, others: other});
+        let general = json!({"general": {"http": http}});
+        let configuration =
+            json!({"instrumentation/development": general, "envoy": {"span_kind": kind}});
+        let configuration = configuration.to_string();
+        let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
+        let call = Call::get("/").header("x-tag", "a").header("x-tag", "b").header("x-other", "c");
+        let span = first_span(&stage, &call).await?;
+        let tags = span.texts("http.request.header.x-tag");
+        assert_eq!(tags, Some(vec!["a".into(), "b".into()]), "{kind}: each value");
+        let types = span.texts("http.response.header.content-type");
+        assert_eq!(types, Some(vec!["text/plain".into()]), "{kind}");
+        let attributes = span.attributes();
+        assert!(!attributes.contains_key("http.request.header.x-absent"), "{kind}: not sent");
+        assert!(!attributes.contains_key("http.request.header.x-other"), "{kind}: for {others}");
+    }
     Ok(())
 }
 
@@ -214,6 +301,9 @@ async fn what_is_switched_off_stays_off() -> Result<()> {
         let seen = stage.upstream.last();
         assert_eq!(seen.header("traceparent"), "", "nothing is added");
         assert_eq!(seen.header("tracestate"), "a=1", "nothing is taken away");
+        let stats = stage.envoy.stats().await?;
+        let ours = stats.iter().find(|(name, _)| name.starts_with("wasmcustom."));
+        assert_eq!(ours, None, "nothing is counted");
     }
     let nothing = r#"{"propagator": {"composite_list": "none"}}"#;
     let silent = Stage::start(|edge| edge.filter("ingress", nothing)).await?;

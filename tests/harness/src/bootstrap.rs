@@ -230,12 +230,12 @@ impl Bootstrap {
         Ok(self)
     }
 
-    /// Sets the metadata of Envoy's node, where Istio writes.
+    /// Sets a part of Envoy's node, such as the `metadata` that Istio writes; `null` takes it away.
     ///
     /// # Errors
     /// The configuration has no node.
-    pub fn node_metadata(mut self, metadata: Value) -> Result<Self> {
-        self.at("/node")?["metadata"] = metadata;
+    pub fn node(mut self, key: &str, value: Value) -> Result<Self> {
+        self.at("/node")?[key] = value;
         Ok(self)
     }
 
