@@ -208,7 +208,11 @@ async fn a_collector_that_comes_back_gets_spans_again() -> Result<()> {
 
 #[tokio::test]
 async fn the_queue_is_bounded_at_every_moment() -> Result<()> {
-    let batch = json!({"max_queue_size": 100, "max_export_batch_size": 50});
+    // However slow the machine: the first batch stays on its way until the load has ended.
+    let http = json!({"timeout": 120_000});
+    let batch = json!({
+        "max_queue_size": 100, "max_export_batch_size": 50, "exporter": {"otlp_http": http},
+    });
     let configuration = json!({"tracer_provider": {"processors": [{"batch": batch}]}}).to_string();
     let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
     stage.collector.answer(Answer::Hang);
