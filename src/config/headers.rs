@@ -12,7 +12,7 @@ const HEADER: Keys = Keys { accepted: &["name", "value"], unsupported: &[] };
 const PAIRS: &str = "name=value pairs of headers joined by commas, values percent-encoded";
 
 /// Names that the exporter sets itself, and those of the connection, which is Envoy's.
-const RESERVED: &[&str] = &[
+pub(super) const RESERVED: &[&str] = &[
     "connection",
     "content-encoding",
     "content-length",

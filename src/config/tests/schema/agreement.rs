@@ -1,0 +1,190 @@
+//! A complete document, changed at random: the schema and the parser take the same ones.
+
+use super::{Place, beyond_a_schema, validator};
+use crate::config::tests::parse;
+use jsonschema::Validator;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Keys that nothing in the schema has: of OpenTelemetry's, of what is planned, and of nobody.
+const UNKNOWN: [&str; 5] = ["meter_provider", "tls", "keep", "Envoy", ""];
+
+/// All values in a value, as JSON pointers.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(key, member)| pointers(member, &format!("{at}/{}", escaped(key)), found)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(index, item)| pointers(item, &format!("{at}/{index}"), found)),
+        _ => {}
+    }
+}
+
+/// What becomes of a place in a document.
+#[derive(Clone, Debug)]
+enum Change {
+    /// It holds another value.
+    Value(Value),
+    /// It is gone.
+    Gone,
+    /// Its value stands at another key; an item of a list, which has none, goes to the end.
+    Renamed(String),
+}
+
+impl Change {
+    /// The document itself only ever changes its value.
+    fn apply(self, document: &mut Value, pointer: &str) {
+        let (parent, token, key) = match (self, pointer.rsplit_once('/')) {
+            (Self::Value(value), _) => {
+                return *document.pointer_mut(pointer).expect("is there") = value;
+            }
+            (_, None) => return,
+            (Self::Gone, Some((parent, token))) => (parent, token, None),
+            (Self::Renamed(key), Some((parent, token))) => (parent, token, Some(key)),
+        };
+        match document.pointer_mut(parent).expect("is there") {
+            Value::Object(members) => {
+                let token = token.replace("~1", "/").replace("~0", "~");
+                let value = members.remove(&token).expect("is there");
+                members.extend(key.map(|key| (key, value)));
+            }
+            Value::Array(items) => {
+                let value = items.remove(token.parse().expect("an index"));
+                items.extend(key.map(|_| value));
+            }
+            _ => panic!("{pointer} is in an object or in a list"),
+        }
+    }
+}
+
+/// All keys of the schema, and some that it has not.
+fn keys() -> Vec<String> {
+    let schema = super::schema();
+    let known: BTreeSet<_> =
+        super::places(&schema).iter().filter_map(Place::key).map(str::to_owned).collect();
+    known.into_iter().chain(UNKNOWN.map(str::to_owned)).collect()
+}
+
+/// Other values for a place in a document: of a wrong type, at an end of a range, or right.
+fn values() -> Vec<Value> {
+    Vec::from([
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(0.5),
+        json!(5.0),
+        json!(1e6),
+        json!(1024),
+        json!(600_000),
+        json!(600_001),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(9.3e18),
+        json!(""),
+        json!("1.2"),
+        json!("none"),
+        json!("auto"),
+        json!("int"),
+        json!("debug"),
+        json!("b3,tracecontext"),
+        json!("a=1,b"),
+        json!("http://c?d"),
+        json!("http://c:0"),
+        json!("https://[::1]:70000/"),
+        json!("host"),
+        json!("Host"),
+        json!("host=a"),
+        json!("a b=1"),
+        json!("x y"),
+        json!([]),
+        json!([null]),
+        json!(["x", "x"]),
+        json!([1, 2.5]),
+        json!([{}]),
+        json!([{"name": "a", "value": 1, "type": "int"}]),
+        json!([{"baggage": {}}]),
+        json!([{"batch": {}}, {"batch": {}}]),
+        json!({}),
+        json!({"always_off": null}),
+        json!({"ratio": 2}),
+        json!({"exporter": {"otlp_grpc": {}}}),
+    ])
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        proptest::sample::select(values()),
+        "[ -~]{0,6}".prop_map(Value::String),
+        "(a|-|;|\t|é|%2|%20|=|,| ){0,8}".prop_map(Value::String),
+        "https?://[a-z:0-9@/?#\\[\\]]{0,6}".prop_map(Value::String),
+        any::<i64>().prop_map(Value::from),
+        (-2.0..2.0).prop_map(Value::from),
+    ]
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => any_value().prop_map(Change::Value),
+        1 => Just(Change::Gone),
+        2 => proptest::sample::select(keys()).prop_map(Change::Renamed),
+    ]
+}
+
+fn complete() -> Value {
+    super::read(include_str!("../complete.json"))
+}
+
+/// What is wrong, if the schema takes what the parser refuses, or the other way round.
+fn disagreement(validator: &Validator, document: &Value) -> Option<String> {
+    match (parse(&document.to_string()), validator.is_valid(document)) {
+        (Ok(_), true) | (Err(_), false) => None,
+        (Ok(_), false) => Some(format!("the parser takes what the schema refuses: {document}")),
+        (Err(error), true) if beyond_a_schema(document, &error).is_some() => None,
+        (Err(error), true) => Some(format!("the schema takes this, but {error}: {document}")),
+    }
+}
+
+#[test]
+fn they_agree_on_every_single_change() {
+    let validator = validator();
+    let mut places = Vec::new();
+    pointers(&complete(), "", &mut places);
+    let (values, keys) = (values(), keys());
+    for place in &places {
+        let values = values.iter().cloned().map(Change::Value);
+        let keys = keys.iter().cloned().map(Change::Renamed);
+        for change in values.chain(keys).chain([Change::Gone]) {
+            let mut document = complete();
+            change.apply(&mut document, place);
+            assert_eq!(disagreement(&validator, &document), None);
+        }
+    }
+    assert!(places.len() > 60, "the document is complete");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn they_agree_on_several_changes(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any_change()), 2..5),
+    ) {
+        thread_local!(static VALIDATOR: Validator = validator());
+        let mut document = complete();
+        for (place, change) in changes {
+            let mut places = Vec::new();
+            pointers(&document, "", &mut places);
+            change.apply(&mut document, place.get::<String>(&places));
+        }
+        let disagreement = VALIDATOR.with(|validator| disagreement(validator, &document));
+        prop_assert_eq!(disagreement, None);
+    }
+}
