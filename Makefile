@@ -12,7 +12,7 @@ DENY_VERSION := 0.20.2
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build envoy check deny test bench demo run fuzz clean
+.PHONY: help toolchain build envoy check deny test interop bench demo run fuzz clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,7 +50,14 @@ deny: .tools/deny-$(DENY_VERSION)
 	touch $@
 
 test: build envoy ## Run all tests, against the module and a real Envoy
-	cargo test --quiet --locked --workspace
+	cargo test --quiet --locked --workspace --exclude interop
+
+# The real parts, one folder each: make peer-NAME builds into .tools/peers/NAME.
+PEERS := $(CURDIR)/.tools/peers
+include $(wildcard tests/peers/*/peer.mk)
+
+interop: build envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts
+	cargo test --quiet --locked -p interop -- --test-threads 1
 
 bench: build envoy ## Measure what the filter adds to a request, beside Envoy's own tracer
 	command -v wrk >/dev/null || apt-get install --yes --quiet wrk || { echo "install wrk" >&2; exit 1; }
