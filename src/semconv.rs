@@ -93,7 +93,7 @@ impl Conventions {
         let kind = self.kind(outcome.listener_direction);
         let (name, error) = if headers.is_grpc() {
             let status = request.grpc_status.unwrap_or_else(|| StatusCode::of_outcome(outcome));
-            (write_grpc(&headers, status, attributes), status.error_type(kind))
+            (write_grpc(kind, &headers, status, attributes), status.error_type(kind))
         } else {
             let name = self.write_http(kind, &headers, outcome, attributes);
             (name, http::error_type(kind, headers.method == b"CONNECT", outcome))
@@ -167,18 +167,20 @@ impl Conventions {
         let (path, query) = headers.path_and_query();
         let query =
             query.map(|query| redaction::query(query, &self.http.sensitive_query_parameters));
-        let scheme = headers.scheme();
         match kind {
             SpanKind::Server => {
-                attributes.string(http::URL_SCHEME, scheme);
-                attributes.string(http::URL_PATH, path);
+                put(attributes, http::URL_SCHEME, headers.original_scheme());
+                put(attributes, http::URL_PATH, path);
                 if let Some(query) = query {
                     attributes.string(http::URL_QUERY, &query);
                 }
                 put(attributes, http::USER_AGENT_ORIGINAL, headers.user_agent);
-                write_server(headers.server(), attributes);
+                write_server(headers.original_server(), attributes);
             }
+            // A request that Envoy could not read has no URL.
+            SpanKind::Client if headers.authority.is_empty() || headers.scheme.is_empty() => {}
             SpanKind::Client => {
+                let scheme = headers.scheme;
                 let authority = redaction::authority(headers.authority);
                 let mut url = Vec::with_capacity(scheme.len() + authority.len() + path.len() + 64);
                 url.extend_from_slice(scheme);
@@ -239,6 +241,7 @@ fn write_server(server: HostPort<'_>, attributes: &mut Attributes) {
 
 /// Writes the RPC and gives the span's name.
 fn write_grpc<'a>(
+    kind: SpanKind,
     headers: &RequestHeaders<'a>,
     status: StatusCode,
     attributes: &mut Attributes,
@@ -246,7 +249,11 @@ fn write_grpc<'a>(
     let method = headers.grpc_method();
     attributes.string(grpc::RPC_SYSTEM_NAME, b"grpc");
     attributes.string(grpc::RPC_METHOD, method);
-    write_server(headers.server(), attributes);
+    let server = match kind {
+        SpanKind::Server => headers.original_server(),
+        SpanKind::Client => HostPort::parse(headers.authority),
+    };
+    write_server(server, attributes);
     attributes.string(grpc::RPC_RESPONSE_STATUS_CODE, status.name().as_bytes());
     String::from_utf8_lossy(method)
 }

@@ -56,8 +56,11 @@ pub fn forwarded_parameter<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]>
         let mut parts = pair.splitn(2, |byte| *byte == b'=');
         let key = trim_white_space(parts.next()?);
         let value = trim_white_space(parts.next()?);
-        let value =
-            value.strip_prefix(b"\"").and_then(|it| it.strip_suffix(b"\"")).unwrap_or(value);
+        // A quote that stays open encloses nothing.
+        let value = match value.strip_prefix(b"\"") {
+            Some(quoted) => quoted.strip_suffix(b"\"")?,
+            None => value,
+        };
         (key.eq_ignore_ascii_case(name.as_bytes()) && !value.is_empty()).then_some(value)
     })
 }
@@ -131,6 +134,8 @@ mod tests {
             ("for=unknown", None, "an unknown client"),
             ("for=_hidden", None, "an obfuscated client"),
             ("for=\"\"", None, "an empty value"),
+            ("for=\"a", None, "a quote that stays open"),
+            ("for=\"", None, "a quote alone"),
             ("proto=https", None, "another parameter"),
             ("", None, "nothing"),
         ];

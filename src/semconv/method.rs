@@ -21,7 +21,7 @@ pub(super) fn write<'a>(
         String::from_utf8_lossy(method)
     } else {
         attributes.string(REQUEST_METHOD, b"_OTHER");
-        attributes.string(REQUEST_METHOD_ORIGINAL, method);
+        super::put(attributes, REQUEST_METHOD_ORIGINAL, method);
         Cow::Borrowed("HTTP")
     }
 }

@@ -14,7 +14,8 @@ pub struct RequestHeaders<'a> {
     pub authority: &'a [u8],
     /// `user-agent`.
     pub user_agent: &'a [u8],
-    scheme: &'a [u8],
+    /// `:scheme`, which Envoy fills from the connection or the route.
+    pub scheme: &'a [u8],
     content_type: &'a [u8],
     forwarded: &'a [u8],
     x_forwarded_for: &'a [u8],
@@ -82,6 +83,7 @@ impl<'a> RequestHeaders<'a> {
     /// Whether this is an export of telemetry: tracing those would trace our own exports.
     #[must_use]
     pub fn is_otlp_export(&self) -> bool {
+        // An endpoint may have a path before these (OTLP exporter, section Endpoint URLs for OTLP/HTTP).
         const HTTP: [&[u8]; 3] = [b"/v1/traces", b"/v1/metrics", b"/v1/logs"];
         const GRPC: &[u8] = b"opentelemetry.proto.collector.";
         if self.is_grpc() {
@@ -90,7 +92,7 @@ impl<'a> RequestHeaders<'a> {
         let (path, _) = self.path_and_query();
         let payload = self.content_type.starts_with(b"application/x-protobuf")
             || self.content_type.starts_with(b"application/json");
-        self.method == b"POST" && payload && HTTP.contains(&path)
+        self.method == b"POST" && payload && HTTP.iter().any(|end| path.ends_with(end))
     }
 
     /// The path, and the query without its question mark.
@@ -102,7 +104,7 @@ impl<'a> RequestHeaders<'a> {
 
     /// The scheme of the original request: `Forwarded`, `X-Forwarded-Proto`, the connection's.
     #[must_use]
-    pub fn scheme(&self) -> &'a [u8] {
+    pub fn original_scheme(&self) -> &'a [u8] {
         address::forwarded_parameter(self.forwarded, "proto")
             .or(non_empty(address::first_entry(self.x_forwarded_proto)))
             .unwrap_or(self.scheme)
@@ -117,7 +119,7 @@ impl<'a> RequestHeaders<'a> {
 
     /// Whom the original request was for: `Forwarded`, `X-Forwarded-Host`, `:authority`.
     #[must_use]
-    pub fn server(&self) -> HostPort<'a> {
+    pub fn original_server(&self) -> HostPort<'a> {
         let host = address::forwarded_parameter(self.forwarded, "host")
             .or(non_empty(address::first_entry(self.x_forwarded_host)))
             .unwrap_or(self.authority);
@@ -168,8 +170,8 @@ mod tests {
         for (headers, client, server, scheme, reason) in cases {
             let request = read(headers);
             assert_eq!(request.client_address(), client.map(str::as_bytes), "{reason}");
-            assert_eq!(request.server().host, server.as_bytes(), "{reason}");
-            assert_eq!(request.scheme(), scheme.as_bytes(), "{reason}");
+            assert_eq!(request.original_server().host, server.as_bytes(), "{reason}");
+            assert_eq!(request.original_scheme(), scheme.as_bytes(), "{reason}");
         }
     }
 
@@ -189,6 +191,7 @@ mod tests {
             ),
             (&[(":method", "GET"), traces, protobuf], false, false, "another method"),
             (&[post, (":path", "/v1/tracesx"), protobuf], false, false, "another path"),
+            (&[post, (":path", "/otlp/v1/traces"), protobuf], false, true, "a path before it"),
             (&[post, traces], false, false, "no content type"),
             (&[post, export, grpc], true, true, "OTLP over gRPC"),
             (&[post, (":path", "/a.B/C"), grpc], true, false, "another service"),
