@@ -1,11 +1,12 @@
 //! The bounded queue of finished spans, as batches that are ready to be sent.
 //!
-//! When it is full it says so and returns: nobody waits. It reads no clock: `now` is the time since
-//! any fixed moment.
+//! When it is full a span is lost, the newest or the oldest, and it says so: nobody waits. It reads
+//! no clock: `now` is the time since any fixed moment.
 
-use crate::config::BatchLimits;
+use crate::config::{BatchLimits, QueueFullPolicy};
 use crate::otlp::Span;
-use crate::otlp::request::{Frame, HEAD_ROOM};
+use crate::otlp::request::Frame;
+use crate::otlp::wire::field_at;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use std::time::Duration;
 pub struct Batch {
     /// Head room, then the spans.
     buffer: Vec<u8>,
+    /// Where the first span starts.
+    first: usize,
     spans: usize,
 }
 
@@ -37,16 +40,17 @@ pub struct Queue {
     full: VecDeque<Batch>,
     /// Of all batches in the queue.
     spans: usize,
-    /// Of all spans in the queue.
-    bytes: usize,
+    /// Of all full batches, head room included.
+    full_bytes: usize,
     /// The buffers of batches that were sent: the next ones need not grow their own. Never more
     /// than there were batches at once; a VM's memory does not shrink anyway.
     spare: Vec<Vec<u8>>,
 }
 
 impl Batch {
+    /// An empty batch over a buffer that has nothing but head room.
     fn over(buffer: Vec<u8>) -> Self {
-        Self { buffer, spans: 0 }
+        Self { first: buffer.len(), buffer, spans: 0 }
     }
 
     /// How many spans it holds.
@@ -55,8 +59,16 @@ impl Batch {
         self.spans
     }
 
+    /// The bytes of its spans.
     fn bytes(&self) -> usize {
-        self.buffer.len().saturating_sub(HEAD_ROOM)
+        self.buffer.len().saturating_sub(self.first)
+    }
+
+    /// Gives up its first span.
+    fn drop_first(&mut self) {
+        self.spans = self.spans.saturating_sub(1);
+        let rest = self.buffer.get(self.first..).unwrap_or_default();
+        self.first += field_at(rest).unwrap_or(rest.len());
     }
 }
 
@@ -65,13 +77,13 @@ impl Queue {
     #[must_use]
     pub fn new(limits: BatchLimits, frame: Frame) -> Self {
         Self {
-            open: Batch::over(frame.buffer()),
+            open: Batch::over(vec![0; frame.head_room()]),
             limits,
             frame,
             open_since: None,
             full: VecDeque::new(),
             spans: 0,
-            bytes: 0,
+            full_bytes: 0,
             spare: Vec::new(),
         }
     }
@@ -82,31 +94,43 @@ impl Queue {
         self.spans
     }
 
-    /// Appends a span's bytes.
+    /// The bytes that wait: spans, and what goes around each batch.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.full_bytes + self.charge(&self.open)
+    }
+
+    /// Appends a span's bytes. Gives how many older spans were dropped to make room.
     ///
     /// # Errors
-    /// The span is too large for any batch, or the queue is full.
-    pub fn push(&mut self, span: &Span<'_>) -> Result<(), Refused> {
+    /// The span is too large for any batch, or the queue is full and keeps what it has.
+    pub fn push(&mut self, span: &Span<'_>) -> Result<usize, Refused> {
         let length = span.encoded_len();
         if length > self.limits.max_batch_bytes {
             return Err(Refused::TooLarge);
         }
-        if self.spans >= self.limits.max_queue_spans
-            || self.bytes + length > self.limits.max_queue_bytes
+        let mut dropped = 0;
+        while self.spans >= self.limits.max_queue_spans
+            || self.bytes() + length > self.limits.max_queue_bytes
         {
-            return Err(Refused::QueueFull);
+            let drops = self.limits.queue_full == QueueFullPolicy::DropOldest;
+            if !drops || !self.drop_oldest() {
+                return Err(Refused::QueueFull);
+            }
+            dropped += 1;
         }
-        if self.open.bytes() + length > self.limits.max_batch_bytes {
+        // Spans that were dropped still take their place in the buffer.
+        let filled = self.open.buffer.len().saturating_sub(self.frame.head_room());
+        if filled + length > self.limits.max_batch_bytes {
             self.close();
         }
         span.append(&mut self.open.buffer);
         self.open.spans += 1;
         self.spans += 1;
-        self.bytes += length;
         if self.open.spans >= self.limits.max_batch_spans {
             self.close();
         }
-        Ok(())
+        Ok(dropped)
     }
 
     /// The oldest batch, if it is full or has waited for the delay.
@@ -119,29 +143,63 @@ impl Queue {
         }
         let batch = self.full.pop_front()?;
         self.spans -= batch.spans;
-        self.bytes -= batch.bytes();
+        self.full_bytes -= self.charge(&batch);
         Some(batch)
     }
 
     /// The request that carries a batch.
     #[must_use]
     pub fn request<'a>(&self, batch: &'a mut Batch) -> &'a [u8] {
-        self.frame.seal(&mut batch.buffer)
+        self.frame.seal(&mut batch.buffer, batch.first)
     }
 
     /// Takes back the memory of a batch that is done with.
     pub fn recycle(&mut self, batch: Batch) {
         let mut buffer = batch.buffer;
-        buffer.truncate(HEAD_ROOM);
+        buffer.truncate(self.frame.head_room());
         self.spare.push(buffer);
     }
 
+    /// What a batch counts of the queue's bytes.
+    fn charge(&self, batch: &Batch) -> usize {
+        self.frame.head_room() + batch.bytes()
+    }
+
+    /// Whether there was a span to drop.
+    fn drop_oldest(&mut self) -> bool {
+        let batch = self.full.front_mut().unwrap_or(&mut self.open);
+        if batch.spans == 0 {
+            return false;
+        }
+        let before = batch.bytes();
+        batch.drop_first();
+        self.spans -= 1;
+        let freed = before - batch.bytes();
+        let is_empty = batch.spans == 0;
+        if self.full.is_empty() {
+            if is_empty {
+                self.close();
+            }
+        } else {
+            self.full_bytes -= freed;
+            if is_empty && let Some(batch) = self.full.pop_front() {
+                self.full_bytes -= self.charge(&batch);
+                self.recycle(batch);
+            }
+        }
+        true
+    }
+
     fn close(&mut self) {
-        let buffer = self.spare.pop().unwrap_or_else(|| self.frame.buffer());
-        let full = std::mem::replace(&mut self.open, Batch::over(buffer));
+        let head_room = || vec![0; self.frame.head_room()];
+        let buffer = self.spare.pop().unwrap_or_else(head_room);
+        let closed = std::mem::replace(&mut self.open, Batch::over(buffer));
         self.open_since = None;
-        if full.spans > 0 {
-            self.full.push_back(full);
+        if closed.spans > 0 {
+            self.full_bytes += self.charge(&closed);
+            self.full.push_back(closed);
+        } else {
+            self.recycle(closed);
         }
     }
 }
@@ -154,6 +212,9 @@ mod tests {
     use crate::id::{SpanId, TraceId};
     use crate::otlp::attributes::Attributes;
     use crate::otlp::{SpanKind, Status};
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use proptest::prelude::*;
+    use prost::Message;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -161,13 +222,14 @@ mod tests {
         BatchLimits {
             schedule_delay: SECOND,
             max_queue_spans: 5,
-            max_queue_bytes: 4000,
+            max_queue_bytes: 4000 + 4 * Frame::new(&[]).head_room(),
             max_batch_spans: 2,
             max_batch_bytes: 1000,
+            queue_full: QueueFullPolicy::DropNewest,
         }
     }
 
-    fn push(queue: &mut Queue, name: &str) -> Result<(), Refused> {
+    fn push(queue: &mut Queue, name: &str) -> Result<usize, Refused> {
         let context = SpanContext {
             trace_id: TraceId::from_bytes([1; 16]).expect("valid"),
             span_id: SpanId::from_bytes([1; 8]).expect("valid"),
@@ -221,10 +283,55 @@ mod tests {
         for _ in 0..4 {
             push(&mut by_bytes, &long).expect("room");
         }
-        assert_eq!(push(&mut by_bytes, &long), Err(Refused::QueueFull), "over 4000 bytes");
+        assert_eq!(push(&mut by_bytes, &long), Err(Refused::QueueFull), "over the bytes of four");
         assert_eq!(push(&mut by_bytes, &"n".repeat(1000)), Err(Refused::TooLarge), "over a batch");
         let batch = by_bytes.take_due(SECOND).expect("full by bytes");
         assert_eq!(batch.spans(), 1, "two would not have fitted");
+    }
+
+    fn names(queue: &mut Queue) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some(mut batch) =
+            queue.take_due(SECOND * 9).or_else(|| queue.take_due(SECOND * 99))
+        {
+            let request =
+                ExportTraceServiceRequest::decode(queue.request(&mut batch)).expect("OTLP");
+            let spans = request.resource_spans.into_iter().flat_map(|it| it.scope_spans);
+            let before = names.len();
+            names.extend(spans.flat_map(|it| it.spans).map(|span| span.name));
+            assert_eq!(names.len() - before, batch.spans(), "a batch knows how many it holds");
+            queue.recycle(batch);
+        }
+        names
+    }
+
+    proptest! {
+        /// Pushes and takes in any order: what is taken is what was pushed, less the oldest of those
+        /// that were there when there was no room.
+        #[test]
+        fn the_newest_stay(steps: Vec<Option<u8>>) {
+            let limits = BatchLimits { queue_full: QueueFullPolicy::DropOldest, ..limits() };
+            let mut queue = Queue::new(limits, Frame::new(&[]));
+            let mut expected = VecDeque::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                let Some(length) = step else {
+                    if let Some(batch) = queue.take_due(Duration::ZERO) {
+                        expected.drain(..batch.spans());
+                        queue.recycle(batch);
+                    }
+                    continue;
+                };
+                let name = format!("{number}{}", "n".repeat(usize::from(length) * 3));
+                let dropped = push(&mut queue, &name).expect("the oldest make room");
+                expected.drain(..dropped);
+                expected.push_back(name);
+                prop_assert_eq!(queue.spans(), expected.len());
+                prop_assert!(queue.spans() <= limits.max_queue_spans);
+                prop_assert!(queue.bytes() <= limits.max_queue_bytes);
+            }
+            prop_assert_eq!(names(&mut queue), Vec::from(expected));
+            prop_assert_eq!(queue.bytes(), Frame::new(&[]).head_room(), "nothing is left");
+        }
     }
 
     #[test]

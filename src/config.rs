@@ -78,12 +78,23 @@ pub struct BatchLimits {
     pub schedule_delay: Duration,
     /// How many spans may wait.
     pub max_queue_spans: usize,
-    /// How many bytes of spans may wait.
+    /// How many bytes may wait: spans, and the resource around each batch of them.
     pub max_queue_bytes: usize,
     /// How many spans go into one request.
     pub max_batch_spans: usize,
     /// How many bytes of spans go into one request.
     pub max_batch_bytes: usize,
+    /// Which span is lost when the queue is full.
+    pub queue_full: QueueFullPolicy,
+}
+
+/// `envoy.queue_full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueFullPolicy {
+    /// The one that comes.
+    DropNewest,
+    /// The one that has waited longest.
+    DropOldest,
 }
 
 /// Which attributes are written of a request.
@@ -136,6 +147,7 @@ impl Default for BatchLimits {
             max_queue_bytes: 8 << 20,
             max_batch_spans: 512,
             max_batch_bytes: 1 << 20,
+            queue_full: QueueFullPolicy::DropNewest,
         }
     }
 }

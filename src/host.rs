@@ -11,7 +11,7 @@ use crate::resource::Node;
 use crate::stats::{Metric, MetricKind};
 use outcome::{ATTRIBUTES, OutcomeValues};
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{MapType, MetricType, Status};
+use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use wire::HeaderMap;
 
 /// Whether a request header is there. Costs little if it is not.
@@ -135,6 +135,19 @@ pub fn answer_status() -> u16 {
     std::str::from_utf8(&status).ok().and_then(|digits| digits.parse().ok()).unwrap_or_default()
 }
 
+/// The body of an export call's answer, in its callback.
+#[must_use]
+pub fn answer_body(size: usize) -> Vec<u8> {
+    let body = returned(|data, returned_size| {
+        // SAFETY: the host writes one pointer and one length.
+        unsafe {
+            let buffer = BufferType::HttpCallResponseBody;
+            abi::proxy_get_buffer_bytes(buffer, 0, size, data, returned_size)
+        }
+    });
+    body.unwrap_or_default()
+}
+
 /// The host's names for our metrics.
 #[derive(Debug)]
 pub struct Metrics(Vec<(Metric, u32)>);
@@ -174,8 +187,8 @@ pub fn agree_on_instance(proposal: &str) -> String {
         String::from_utf8(value?).ok()
     };
     agreed().unwrap_or_else(|| {
-        // With a stamp that no value has yet, only the first of several workers succeeds.
-        match hostcalls::set_shared_data(KEY, Some(proposal.as_bytes()), None) {
+        // With a stamp that no value has, only the first of several workers succeeds.
+        match hostcalls::set_shared_data(KEY, Some(proposal.as_bytes()), Some(u32::MAX)) {
             Ok(()) => proposal.to_owned(),
             Err(_) => agreed().unwrap_or_else(|| proposal.to_owned()),
         }
@@ -239,7 +252,7 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8
 
 /// proxy-wasm ABI 0.2.1, the calls that return data.
 mod abi {
-    use proxy_wasm::types::MapType;
+    use proxy_wasm::types::{BufferType, MapType};
 
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
@@ -260,6 +273,14 @@ mod abi {
 
         pub(super) fn proxy_get_header_map_pairs(
             map_type: MapType,
+            return_data: *mut *mut u8,
+            return_size: *mut usize,
+        ) -> u32;
+
+        pub(super) fn proxy_get_buffer_bytes(
+            buffer_type: BufferType,
+            start: usize,
+            max_size: usize,
             return_data: *mut *mut u8,
             return_size: *mut usize,
         ) -> u32;

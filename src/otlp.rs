@@ -179,10 +179,10 @@ mod tests {
             };
             let resource = [("service.name".to_owned(), AttributeValue::String("s".into()))];
             let frame = request::Frame::new(&resource);
-            let mut buffer = frame.buffer();
+            let mut buffer = vec![0; frame.head_room()];
             span.append(&mut buffer);
-            prop_assert_eq!(buffer.len(), request::HEAD_ROOM + span.encoded_len());
-            let body = frame.seal(&mut buffer).to_vec();
+            prop_assert_eq!(buffer.len(), frame.head_room() + span.encoded_len());
+            let body = frame.seal(&mut buffer, frame.head_room()).to_vec();
             let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
             let resource = &request.resource_spans[0];
             prop_assert_eq!(&resource.resource.as_ref().unwrap().attributes[0].key, "service.name");

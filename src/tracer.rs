@@ -206,7 +206,11 @@ impl Tracer {
             status: description.status,
         };
         match self.queue.push(&finished) {
-            Ok(()) => self.stats.add(Metric::Queued, 1),
+            Ok(dropped) => {
+                self.stats.add(Metric::Queued, 1);
+                self.count(Metric::Queued, dropped, Direction::Down);
+                self.count(Metric::DroppedQueueFull, dropped, Direction::Up);
+            }
             Err(reason) => self.stats.add(Metric::from(reason), 1),
         }
     }

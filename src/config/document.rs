@@ -83,7 +83,7 @@ pub(super) fn read(
         Some(disabled) => disabled.bool()?,
         None => boolean("OTEL_SDK_DISABLED", environment, warnings).unwrap_or_default(),
     };
-    let (envoy, bytes) = envoy::read(&root)?;
+    let (envoy, queue) = envoy::read(&root)?;
     let provider = root.get("tracer_provider").map(|it| it.object(TRACER_PROVIDER)).transpose()?;
     let of_provider = |key: &str| provider.as_ref().and_then(|provider| provider.get(key));
     let limits = limits(&root, of_provider("limits").as_ref(), environment, warnings)?;
@@ -94,7 +94,12 @@ pub(super) fn read(
     let processors = of_provider("processors");
     let (batch, exporter) =
         exporter::read(processors.as_ref(), &envoy.cluster, environment, warnings)?;
-    let batch = BatchLimits { max_queue_bytes: bytes.queue, max_batch_bytes: bytes.batch, ..batch };
+    let batch = BatchLimits {
+        max_queue_bytes: queue.max_queue_bytes,
+        max_batch_bytes: queue.max_batch_bytes,
+        queue_full: queue.queue_full,
+        ..batch
+    };
     Ok(Config {
         disabled,
         log_level: log_level(&root)?,

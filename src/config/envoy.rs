@@ -2,10 +2,10 @@
 
 use super::cursor::{Keys, Object};
 use super::error::ConfigError;
-use super::{BatchLimits, EnvoyConfig, SpanKindSetting};
+use super::{BatchLimits, EnvoyConfig, QueueFullPolicy, SpanKindSetting};
 
 const ENVOY: Keys = Keys {
-    accepted: &["cluster", "span_kind", "max_queue_bytes", "max_export_batch_bytes"],
+    accepted: &["cluster", "span_kind", "max_queue_bytes", "max_export_batch_bytes", "queue_full"],
     unsupported: &[
         "incoming",
         "outgoing",
@@ -25,14 +25,15 @@ const MAX_QUEUE_BYTES: usize = 100 << 20;
 /// Bytes that a request may hold (OTLP, section Protobuf payload limits).
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
-/// The limits that count bytes; the schema has those that count spans.
+/// What OpenTelemetry's schema does not say of the queue: it has the limits that count spans.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ByteLimits {
-    pub queue: usize,
-    pub batch: usize,
+pub(super) struct QueueConfig {
+    pub max_queue_bytes: usize,
+    pub max_batch_bytes: usize,
+    pub queue_full: QueueFullPolicy,
 }
 
-pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, ByteLimits), ConfigError> {
+pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, QueueConfig), ConfigError> {
     let envoy = root.get("envoy").map(|envoy| envoy.object(ENVOY)).transpose()?;
     let member = |key: &str| envoy.as_ref().and_then(|envoy| envoy.get(key));
     let cluster = match member("cluster") {
@@ -49,13 +50,22 @@ pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, ByteLimits), Confi
         None => SpanKindSetting::Auto,
     };
     let defaults = BatchLimits::default();
-    let queue = match member("max_queue_bytes") {
+    let max_queue_bytes = match member("max_queue_bytes") {
         Some(bytes) => bytes.count(MIN_BYTES..=MAX_QUEUE_BYTES)?,
         None => defaults.max_queue_bytes,
     };
-    let batch = match member("max_export_batch_bytes") {
-        Some(bytes) => bytes.count(MIN_BYTES..=MAX_BATCH_BYTES.min(queue))?,
-        None => defaults.max_batch_bytes.min(queue),
+    let max_batch_bytes = match member("max_export_batch_bytes") {
+        Some(bytes) => bytes.count(MIN_BYTES..=MAX_BATCH_BYTES.min(max_queue_bytes))?,
+        None => defaults.max_batch_bytes.min(max_queue_bytes),
     };
-    Ok((EnvoyConfig { cluster: cluster.to_owned(), span_kind }, ByteLimits { queue, batch }))
+    let policies = [
+        ("drop_newest", QueueFullPolicy::DropNewest),
+        ("drop_oldest", QueueFullPolicy::DropOldest),
+    ];
+    let queue_full = match member("queue_full") {
+        Some(policy) => policy.word(&policies, &[])?,
+        None => defaults.queue_full,
+    };
+    let queue = QueueConfig { max_queue_bytes, max_batch_bytes, queue_full };
+    Ok((EnvoyConfig { cluster: cluster.to_owned(), span_kind }, queue))
 }

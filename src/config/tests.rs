@@ -48,6 +48,7 @@ fn every_key_is_read() {
     assert_eq!(config.batch.max_batch_spans, 10);
     assert_eq!(config.batch.max_queue_bytes, 1_000_000);
     assert_eq!(config.batch.max_batch_bytes, 100_000);
+    assert_eq!(config.batch.queue_full, QueueFullPolicy::DropOldest);
     assert_eq!(config.exporter.authority, "collector.example:4318");
     assert_eq!(config.exporter.path, "/otlp/v1/traces");
     assert_eq!(config.exporter.timeout, Duration::from_secs(3));

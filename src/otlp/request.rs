@@ -1,7 +1,7 @@
 //! The request around many spans: `ExportTraceServiceRequest` with one resource and one scope.
 //!
 //! Spans are appended after free head room; sealing writes what goes before them into that room, so
-//! that nothing is copied and resource and scope are encoded once.
+//! that no span is copied and resource and scope are encoded once.
 
 use super::wire::{length_delimited, put_bytes, put_varint};
 use crate::resource::AttributeValue;
@@ -16,8 +16,8 @@ const SCOPE_SPANS: u8 = length_delimited(2);
 const SCOPE: u8 = length_delimited(1);
 const SPANS_SCHEMA_URL: u8 = length_delimited(3);
 
-/// The free bytes before the first span of a buffer: resource, scope and schema.
-pub const HEAD_ROOM: usize = 16 * 1024;
+/// The longest key of a message and its length.
+const MAX_KEY: usize = 1 + 10;
 
 /// Everything in a request but the spans.
 #[derive(Debug)]
@@ -29,8 +29,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame of all requests of this process. Resource attributes that would not fit into
-    /// [`HEAD_ROOM`] are left out, the last ones first.
+    /// The frame of all requests of this process.
     #[must_use]
     pub fn new(resource: &[(String, AttributeValue)]) -> Self {
         let mut scope = Vec::new();
@@ -40,30 +39,26 @@ impl Frame {
         };
         put_bytes(&mut scope, SCOPE, &message.encode_to_vec());
         put_bytes(&mut scope, SPANS_SCHEMA_URL, SCHEMA_URL.as_bytes());
-        let mut message = Resource { attributes: resource.iter().map(KeyValue::from).collect() };
-        // Keys and lengths take less than 64 bytes.
-        let room = HEAD_ROOM - 64 - SCHEMA_URL.len() - scope.len();
-        while message.encoded_len() > room {
-            message.attributes.pop();
-        }
+        let message = Resource { attributes: resource.iter().map(KeyValue::from).collect() };
         let mut resource = Vec::new();
         put_bytes(&mut resource, RESOURCE, &message.encode_to_vec());
         put_bytes(&mut resource, SPANS_SCHEMA_URL, SCHEMA_URL.as_bytes());
         Self { resource, scope }
     }
 
-    /// A buffer that spans can be appended to.
+    /// The free bytes, at least, that go before the first span of a buffer: resource, scope, schema.
     #[must_use]
-    pub fn buffer(&self) -> Vec<u8> {
-        vec![0; HEAD_ROOM]
+    pub fn head_room(&self) -> usize {
+        2 * MAX_KEY + self.resource.len() + self.scope.len()
     }
 
-    /// Completes a buffer that spans were appended to; what it returns is the request.
+    /// Completes a buffer of spans, of which the first one starts at `first`; what it returns is the
+    /// request.
     #[must_use]
-    pub fn seal<'a>(&self, buffer: &'a mut [u8]) -> &'a [u8] {
-        let spans = buffer.len().saturating_sub(HEAD_ROOM);
+    pub fn seal<'a>(&self, buffer: &'a mut [u8], first: usize) -> &'a [u8] {
+        let spans = buffer.len().saturating_sub(first);
         let scope_spans = self.scope.len() + spans;
-        let mut head = Vec::with_capacity(64 + self.resource.len() + self.scope.len());
+        let mut head = Vec::with_capacity(self.head_room());
         head.extend_from_slice(&self.resource);
         head.push(SCOPE_SPANS);
         put_varint(&mut head, scope_spans as u64);
@@ -72,8 +67,8 @@ impl Frame {
         put_varint(&mut start, resource_spans as u64);
         start.append(&mut head);
         start.extend_from_slice(&self.scope);
-        let Some(offset) = HEAD_ROOM.checked_sub(start.len()) else { return &[] };
-        if let Some(room) = buffer.get_mut(offset..HEAD_ROOM) {
+        let Some(offset) = first.checked_sub(start.len()) else { return &[] };
+        if let Some(room) = buffer.get_mut(offset..first) {
             room.copy_from_slice(&start);
         }
         buffer.get(offset..).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Protocol buffers' wire format, as far as the hot path needs it (`prost` does the rest).
 
-use prost::encoding::{WireType, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, decode_varint, encode_varint, encoded_len_varint};
 
 /// The key of a varint field below 16.
 pub(crate) const fn varint(field: u8) -> u8 {
@@ -37,4 +37,12 @@ pub(crate) fn put_bytes(buffer: &mut Vec<u8>, key: u8, content: &[u8]) {
     buffer.push(key);
     put_varint(buffer, content.len() as u64);
     buffer.extend_from_slice(content);
+}
+
+/// The length of the length-delimited field that the bytes start with, its key of one byte included.
+pub(crate) fn field_at(bytes: &[u8]) -> Option<usize> {
+    let (_key, mut rest) = bytes.split_first()?;
+    let content = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+    let length = (bytes.len() - rest.len()).checked_add(content)?;
+    (length <= bytes.len()).then_some(length)
 }
