@@ -100,6 +100,12 @@ impl Queue {
         self.full_bytes + self.charge(&self.open)
     }
 
+    /// Whether a batch is full.
+    #[must_use]
+    pub fn has_full_batch(&self) -> bool {
+        !self.full.is_empty()
+    }
+
     /// Appends a span's bytes. Gives how many older spans were dropped to make room.
     ///
     /// # Errors

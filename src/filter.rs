@@ -18,9 +18,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How often a worker looks for work: the longest that a full batch waits, and what a sudden end
-/// can lose.
+/// How often a worker looks for work.
 const TICK: Duration = Duration::from_millis(100);
+/// When it looks next if a batch is full: only the root can send it.
+const SOON: Duration = Duration::from_millis(1);
 
 /// The context of one configuration in one worker.
 #[derive(Debug)]
@@ -37,6 +38,15 @@ struct Running {
     outcomes: OutcomeReader,
     metrics: Metrics,
     first_look: Cell<FirstLook>,
+    next_tick: Cell<NextTick>,
+}
+
+/// When the root looks for work next. Asked for once: each time that the period is set, the host
+/// starts it anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NextTick {
+    Usual,
+    Soon,
 }
 
 /// What is asked of the host first when a request starts. All headers in one call are dear, yet
@@ -131,6 +141,7 @@ impl RootContext for Root {
             outcomes: OutcomeReader::new(),
             metrics: Metrics::define(),
             first_look: Cell::new(FirstLook::TraceParent),
+            next_tick: Cell::new(NextTick::Usual),
         }));
         self.set_tick_period(TICK);
         true
@@ -138,6 +149,9 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         if let Some(running) = &self.running {
+            if running.next_tick.replace(NextTick::Usual) == NextTick::Soon {
+                self.set_tick_period(TICK);
+            }
             self.export(running);
         }
     }
@@ -239,7 +253,11 @@ impl Running {
 
     fn end(&self, span: StartedSpan) {
         let values = self.outcomes.read();
-        self.tracer.borrow_mut().end(span, &values.outcome());
+        let mut tracer = self.tracer.borrow_mut();
+        tracer.end(span, &values.outcome());
+        if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
+            host::set_tick_period(SOON);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::stats::{Metric, MetricKind};
 use outcome::{ATTRIBUTES, OutcomeValues};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
+use std::time::Duration;
 use wire::HeaderMap;
 
 /// Whether a request header is there. Costs little if it is not.
@@ -111,6 +112,12 @@ impl Drop for OutcomeReader {
 fn single_values() -> OutcomeValues {
     let value = |name: &&str| property(name.replace('.', "\0").as_bytes()).unwrap_or_default();
     OutcomeValues::Single(ATTRIBUTES.iter().map(value).collect())
+}
+
+/// Sets when, and how often from then on, the root context of the current stream is called back.
+pub fn set_tick_period(period: Duration) {
+    let result = hostcalls::set_tick_period(period);
+    debug_assert!(result.is_ok(), "a root context has a tick");
 }
 
 /// Makes an export call and gives its name. For the root context only: an answer is given to the

@@ -240,6 +240,12 @@ impl Tracer {
         self.queue.spans() > 0 || !self.exporter.is_idle() || self.redirected.is_some()
     }
 
+    /// Whether a batch is full and could be sent at once.
+    #[must_use]
+    pub fn has_full_batch(&self) -> bool {
+        self.exporter.is_idle() && self.queue.has_full_batch()
+    }
+
     /// The host made the call and named it.
     pub fn handle_called(&mut self, call: u32) {
         self.exporter.handle_called(call);

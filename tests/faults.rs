@@ -99,9 +99,12 @@ async fn what_a_collector_takes_and_rejects_is_what_is_counted() -> Result<()> {
         (Answer::Slow(Duration::from_millis(100)), 0, "it takes its time"),
         (Answer::PartialSuccess(3), 3, "it rejects some"),
     ];
+    // However slow the machine: batches are full before they are old.
+    let batch = json!({"schedule_delay": 3000, "exporter": {"otlp_http": null}});
+    let configuration = json!({"tracer_provider": {"processors": [{"batch": batch}]}}).to_string();
     for (answer, rejects, what) in cases {
         let rejecting = rejects > 0;
-        let stage = Stage::start(Ok).await?;
+        let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
         stage.collector.answer(answer);
         load(&stage).await?;
         let stats = stage.at_rest(REQUESTS as u64).await.context(what)?;
