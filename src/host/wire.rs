@@ -2,6 +2,8 @@
 //!
 //! They come from the host, yet a short or wrong one must not do harm: what can't be read is absent.
 
+use std::iter::FusedIterator;
+
 /// A header map: a count, the lengths of each key and value, then each key and value with a NUL
 /// after it. All numbers are 32 bits, little-endian.
 #[derive(Clone, Debug, Default)]
@@ -73,12 +75,16 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let ([k0, k1, k2, k3, v0, v1, v2, v3], lengths) = self.lengths.split_first()?;
-        self.lengths = lengths;
+        // Where one pair can't be read, nothing is known of those that follow.
+        self.lengths = &[];
         let key = self.take([*k0, *k1, *k2, *k3])?;
         let value = self.take([*v0, *v1, *v2, *v3])?;
+        self.lengths = lengths;
         Some((key, value))
     }
 }
+
+impl FusedIterator for Pairs<'_> {}
 
 impl<'a> Pairs<'a> {
     fn take(&mut self, length: [u8; 4]) -> Option<&'a [u8]> {
@@ -137,6 +143,16 @@ mod tests {
             let read: Vec<_> = map.pairs().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
             let expected: Vec<_> = pairs.into_iter().filter(|(key, _)| wanted(key)).collect();
             prop_assert_eq!(read, expected);
+        }
+
+        #[test]
+        fn nothing_follows_a_pair_that_is_cut(lengths in prop::collection::vec(0..4_u32, 2..20)) {
+            let mut bytes = u32::try_from(lengths.len() / 2).unwrap().to_le_bytes().to_vec();
+            lengths.iter().for_each(|length| bytes.extend(length.to_le_bytes()));
+            bytes.extend([0; 6]);
+            let mut pairs = Pairs::new(&bytes);
+            pairs.by_ref().count();
+            prop_assert_eq!(pairs.next(), None);
         }
 
         #[test]

@@ -1,0 +1,27 @@
+//! What a collector answers, read as an independent decoder reads it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use otel_proxy_wasm::export::{Answer, ExportOutcome};
+use otel_proxy_wasm::otlp::response::{PartialSuccess, partial_success};
+use prost::Message;
+
+fuzz_target!(|input: (u16, &[u8])| {
+    let (status, body) = input;
+    let decoded = ExportTraceServiceResponse::decode(body).unwrap_or_default();
+    let decoded = decoded.partial_success.unwrap_or_default();
+    let expected = PartialSuccess {
+        rejected_spans: decoded.rejected_spans.max(0).unsigned_abs(),
+        error_message: decoded.error_message,
+    };
+    assert_eq!(partial_success(body), expected);
+    let taken = match ExportOutcome::of_answer(Answer::Response { status, body }) {
+        ExportOutcome::Taken(partial) => Some(partial),
+        ExportOutcome::Failed(failure) => {
+            assert!(!failure.to_string().is_empty(), "a failure says what it is");
+            None
+        }
+    };
+    assert_eq!(taken, (200..300).contains(&status).then_some(expected), "a success and no other");
+});
