@@ -148,7 +148,7 @@ mod tests {
         #[test]
         fn nothing_follows_a_pair_that_is_cut(lengths in prop::collection::vec(0..4_u32, 2..20)) {
             let mut bytes = u32::try_from(lengths.len() / 2).unwrap().to_le_bytes().to_vec();
-            lengths.iter().for_each(|length| bytes.extend(length.to_le_bytes()));
+            bytes.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
             bytes.extend([0; 6]);
             let mut pairs = Pairs::new(&bytes);
             pairs.by_ref().count();
