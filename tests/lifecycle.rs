@@ -246,23 +246,40 @@ async fn a_client_that_leaves_is_a_span() -> Result<()> {
 
 #[tokio::test]
 async fn a_web_socket_is_one_span_when_it_ends() -> Result<()> {
-    for http in [Http::One, Http::Two] {
+    for http in [Http::One, Http::Two, Http::Three(Certificate::new()?)] {
         let upgrades = json!([{"upgrade_type": "websocket"}]);
         let stage = Stage::start(|edge| {
             let edge = edge.connection_manager("ingress", "upgrade_configs", upgrades)?;
-            let connect = json!({"allow_connect": true});
-            edge.connection_manager("ingress", "http2_protocol_options", connect)
+            match &http {
+                Http::One => Ok(edge),
+                Http::Two => {
+                    let connect = json!({"allow_connect": true});
+                    edge.connection_manager("ingress", "http2_protocol_options", connect)
+                }
+                Http::Three(certificate) => {
+                    let edge = edge.http3("ingress", certificate)?;
+                    let connect = json!({"allow_extended_connect": true});
+                    edge.connection_manager("ingress", "http3_protocol_options", connect)
+                }
+            }
         })
         .await?;
-        match http {
-            Http::One => client::web_socket(stage.port(), "/ws").await?,
-            Http::Two | Http::Three(_) => client::web_socket_http2(stage.port(), "/ws").await?,
+        let port = stage.port();
+        match &http {
+            Http::One => client::web_socket(port, "/ws").await?,
+            Http::Two => client::web_socket_http2(port, "/ws").await?,
+            Http::Three(certificate) => {
+                client::web_socket_http3(certificate, port, "/ws").await?;
+            }
         }
         let span = only_span(&stage, "a WebSocket").await?;
         assert_eq!(span.int("http.response.status_code"), Some(101), "{http}");
         assert_eq!(span.text("error.type"), None, "{http}: that it is closed is no error");
         stage.at_rest(1).await?;
-        assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "{http}: a clean log");
+        let mut complaints = stage.envoy.complaints();
+        // Envoy's own word about the option that lets a WebSocket through over HTTP/3.
+        complaints.retain(|line| !line.contains("allow_extended_connect' is marked as work-in-pr"));
+        assert_eq!(complaints, Vec::<String>::new(), "{http}: a clean log");
     }
     Ok(())
 }

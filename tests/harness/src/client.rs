@@ -3,8 +3,10 @@
 mod abandon;
 mod http3;
 mod web_socket;
+mod web_socket_http3;
 
 pub use web_socket::{web_socket, web_socket_http2};
+pub use web_socket_http3::web_socket_http3;
 
 use crate::PATIENCE;
 use crate::tls::Certificate;

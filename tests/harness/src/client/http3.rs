@@ -76,7 +76,7 @@ impl Sent {
     }
 }
 
-fn endpoint(certificate: &Certificate) -> Result<quinn::Endpoint> {
+pub(super) fn endpoint(certificate: &Certificate) -> Result<quinn::Endpoint> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(certificate.der.clone()))?;

@@ -45,7 +45,9 @@ pub async fn web_socket_http2(port: u16, path: &str) -> Result<()> {
     exchange(WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await).await
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) -> Result<()> {
+pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: WebSocketStream<S>,
+) -> Result<()> {
     socket.send(Message::text("hello")).await?;
     let echo = socket.next().await.context("no echo")??;
     ensure!(echo == Message::text("hello"), "the echo was {echo}");
