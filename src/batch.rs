@@ -97,7 +97,8 @@ impl Queue {
     /// The bytes that wait: spans, and what goes around each batch.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.full_bytes + self.charge(&self.open)
+        let open = if self.open.spans > 0 { self.charge(&self.open) } else { 0 };
+        self.full_bytes + open
     }
 
     /// Whether a batch is full.
@@ -117,7 +118,7 @@ impl Queue {
         }
         let mut dropped = 0;
         while self.spans >= self.limits.max_queue_spans
-            || self.bytes() + length > self.limits.max_queue_bytes
+            || self.bytes() + self.needed(length) > self.limits.max_queue_bytes
         {
             let drops = self.limits.queue_full == QueueFullPolicy::DropOldest;
             if !drops || !self.drop_oldest() {
@@ -125,9 +126,7 @@ impl Queue {
             }
             dropped += 1;
         }
-        // Spans that were dropped still take their place in the buffer.
-        let filled = self.open.buffer.len().saturating_sub(self.frame.head_room());
-        if filled + length > self.limits.max_batch_bytes {
+        if !self.fits(length) {
             self.close();
         }
         span.append(&mut self.open.buffer);
@@ -164,6 +163,19 @@ impl Queue {
         let mut buffer = batch.buffer;
         buffer.truncate(self.frame.head_room());
         self.spare.push(buffer);
+    }
+
+    /// Whether the open batch has room for a span.
+    fn fits(&self, length: usize) -> bool {
+        // Spans that were dropped still take their place in the buffer.
+        let filled = self.open.buffer.len().saturating_sub(self.frame.head_room());
+        filled + length <= self.limits.max_batch_bytes
+    }
+
+    /// What a span adds to the queue's bytes: where it starts a batch, what goes around that, too.
+    fn needed(&self, length: usize) -> usize {
+        let starts = self.open.spans == 0 || !self.fits(length);
+        if starts { self.frame.head_room() + length } else { length }
     }
 
     /// What a batch counts of the queue's bytes.
@@ -336,7 +348,7 @@ mod tests {
                 prop_assert!(queue.bytes() <= limits.max_queue_bytes);
             }
             prop_assert_eq!(names(&mut queue), Vec::from(expected));
-            prop_assert_eq!(queue.bytes(), Frame::new(&[]).head_room(), "nothing is left");
+            prop_assert_eq!(queue.bytes(), 0, "nothing is left");
         }
     }
 
