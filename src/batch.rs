@@ -3,12 +3,37 @@
 //! When it is full a span is lost, the newest or the oldest, and it says so: nobody waits. It reads
 //! no clock: `now` is the time since any fixed moment.
 
-use crate::config::{BatchLimits, QueueFullPolicy};
 use crate::otlp::Span;
 use crate::otlp::request::Frame;
 use crate::otlp::wire::field_at;
 use std::collections::VecDeque;
 use std::time::Duration;
+
+/// Limits of the queue and of what is sent at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// How long a span waits for its batch to fill.
+    pub schedule_delay: Duration,
+    /// How many spans may wait.
+    pub max_queue_spans: usize,
+    /// How many bytes may wait: spans, and the resource around each batch of them.
+    pub max_queue_bytes: usize,
+    /// How many spans go into one request.
+    pub max_batch_spans: usize,
+    /// How many bytes of spans go into one request.
+    pub max_batch_bytes: usize,
+    /// Which span is lost when the queue is full.
+    pub queue_full: QueueFullPolicy,
+}
+
+/// `envoy.queue_full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueFullPolicy {
+    /// The one that comes.
+    DropNewest,
+    /// The one that has waited longest.
+    DropOldest,
+}
 
 /// Encoded spans, at most as many as one request may hold.
 #[derive(Debug)]
@@ -45,6 +70,19 @@ pub struct Queue {
     /// The buffers of batches that were sent: the next ones need not grow their own. Never more
     /// than there were batches at once; a VM's memory does not shrink anyway.
     spare: Vec<Vec<u8>>,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            schedule_delay: Duration::from_secs(1),
+            max_queue_spans: 2048,
+            max_queue_bytes: 8 << 20,
+            max_batch_spans: 512,
+            max_batch_bytes: 1 << 20,
+            queue_full: QueueFullPolicy::DropNewest,
+        }
+    }
 }
 
 impl Batch {
@@ -225,10 +263,9 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SpanLimits;
     use crate::context::{SpanContext, TraceFlags, TraceState};
     use crate::id::{SpanId, TraceId};
-    use crate::otlp::attributes::Attributes;
+    use crate::otlp::attributes::{Attributes, SpanLimits};
     use crate::otlp::{SpanKind, Status};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use proptest::prelude::*;

@@ -20,13 +20,15 @@ mod sampler;
 
 pub use environment::Environment;
 pub use error::ConfigError;
-pub use exporter::ExporterConfig;
 pub use list::ListError;
 
+use crate::batch::BatchLimits;
+use crate::export::ExporterConfig;
+use crate::otlp::attributes::SpanLimits;
 use crate::propagation::Propagation;
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
-use std::time::Duration;
+use crate::semconv::{HttpConfig, SpanKindSetting};
 
 /// A complete, valid configuration.
 #[derive(Clone, Debug)]
@@ -62,63 +64,6 @@ pub struct Parsed {
     pub warnings: Vec<String>,
 }
 
-/// Limits of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanLimits {
-    /// How many attributes it may have.
-    pub attribute_count: usize,
-    /// How long a text may be, in characters; `None` is no limit.
-    pub attribute_value_length: Option<usize>,
-}
-
-/// Limits of the queue and of what is sent at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// How long a span waits for its batch to fill.
-    pub schedule_delay: Duration,
-    /// How many spans may wait.
-    pub max_queue_spans: usize,
-    /// How many bytes may wait: spans, and the resource around each batch of them.
-    pub max_queue_bytes: usize,
-    /// How many spans go into one request.
-    pub max_batch_spans: usize,
-    /// How many bytes of spans go into one request.
-    pub max_batch_bytes: usize,
-    /// Which span is lost when the queue is full.
-    pub queue_full: QueueFullPolicy,
-}
-
-/// `envoy.queue_full`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueueFullPolicy {
-    /// The one that comes.
-    DropNewest,
-    /// The one that has waited longest.
-    DropOldest,
-}
-
-/// Which attributes are written of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// For SERVER spans.
-    pub server: HttpSpanConfig,
-    /// For CLIENT spans.
-    pub client: HttpSpanConfig,
-    /// Query parameters whose values are replaced. Case-sensitive.
-    pub sensitive_query_parameters: Vec<String>,
-}
-
-/// What of [`HttpConfig`] differs between the kinds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpSpanConfig {
-    /// Request headers that become attributes, lowercase.
-    pub request_captured_headers: Vec<String>,
-    /// Response headers that become attributes, lowercase.
-    pub response_captured_headers: Vec<String>,
-    /// Methods that are known; any other is `_OTHER`. Case-sensitive.
-    pub known_methods: Vec<String>,
-}
-
 /// What only a proxy has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyConfig {
@@ -126,36 +71,6 @@ pub struct EnvoyConfig {
     pub cluster: String,
     /// Where the kind of spans comes from.
     pub span_kind: SpanKindSetting,
-}
-
-/// `envoy.span_kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpanKindSetting {
-    /// CLIENT on a listener whose direction is OUTBOUND, else SERVER.
-    Auto,
-    /// Always SERVER.
-    Server,
-    /// Always CLIENT.
-    Client,
-}
-
-impl Default for BatchLimits {
-    fn default() -> Self {
-        Self {
-            schedule_delay: Duration::from_secs(1),
-            max_queue_spans: 2048,
-            max_queue_bytes: 8 << 20,
-            max_batch_spans: 512,
-            max_batch_bytes: 1 << 20,
-            queue_full: QueueFullPolicy::DropNewest,
-        }
-    }
-}
-
-impl Default for SpanLimits {
-    fn default() -> Self {
-        Self { attribute_count: 128, attribute_value_length: None }
-    }
 }
 
 impl Config {

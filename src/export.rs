@@ -4,7 +4,6 @@
 //! sending it again needs no other place.
 
 use crate::batch::Batch;
-use crate::config::ExporterConfig;
 use crate::otlp::response::{PartialSuccess, partial_success};
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +11,19 @@ use std::time::Duration;
 /// How much longer than its timeout a call may stay unanswered before it is given up. The host
 /// answers a call that times out; this is for a host that does not.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How to speak to the collector. Where it is, is Envoy's part: a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExporterConfig {
+    /// `:path`.
+    pub path: String,
+    /// `:authority`.
+    pub authority: String,
+    /// Further headers, names lowercase.
+    pub headers: Vec<(String, String)>,
+    /// For one exchange.
+    pub timeout: Duration,
+}
 
 /// The call that carries a batch.
 #[derive(Debug)]

@@ -136,9 +136,9 @@ impl Span<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SpanLimits;
     use crate::context::TraceState;
     use crate::id::TraceId;
+    use crate::otlp::attributes::SpanLimits;
     use crate::resource::AttributeValue;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::common::v1::any_value::Value;

@@ -16,13 +16,45 @@ pub mod request;
 pub use outcome::Outcome;
 pub use request::RequestHeaders;
 
-use crate::config::{EnvoyConfig, HttpConfig, HttpSpanConfig, SpanKindSetting};
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, Status};
 use address::HostPort;
 use grpc::StatusCode;
 use outcome::TrafficDirection;
 use std::borrow::Cow;
+
+/// Which attributes are written of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// For SERVER spans.
+    pub server: HttpSpanConfig,
+    /// For CLIENT spans.
+    pub client: HttpSpanConfig,
+    /// Query parameters whose values are replaced. Case-sensitive.
+    pub sensitive_query_parameters: Vec<String>,
+}
+
+/// What of [`HttpConfig`] differs between the kinds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSpanConfig {
+    /// Request headers that become attributes, lowercase.
+    pub request_captured_headers: Vec<String>,
+    /// Response headers that become attributes, lowercase.
+    pub response_captured_headers: Vec<String>,
+    /// Methods that are known; any other is `_OTHER`. Case-sensitive.
+    pub known_methods: Vec<String>,
+}
+
+/// `envoy.span_kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanKindSetting {
+    /// CLIENT on a listener whose direction is OUTBOUND, else SERVER.
+    Auto,
+    /// Always SERVER.
+    Server,
+    /// Always CLIENT.
+    Client,
+}
 
 /// The conventions, as configured.
 #[derive(Debug)]
@@ -59,8 +91,8 @@ pub struct Description<'a> {
 impl Conventions {
     /// The conventions under this configuration.
     #[must_use]
-    pub fn new(http: HttpConfig, envoy: &EnvoyConfig) -> Self {
-        Self { http, span_kind: envoy.span_kind }
+    pub fn new(http: HttpConfig, span_kind: SpanKindSetting) -> Self {
+        Self { http, span_kind }
     }
 
     /// Whether any response header becomes an attribute.

@@ -101,7 +101,7 @@ impl Tracer {
         Self {
             propagation: config.propagation,
             sampler: config.sampler,
-            conventions: Conventions::new(config.http, &config.envoy),
+            conventions: Conventions::new(config.http, config.envoy.span_kind),
             attributes: Attributes::new(config.limits),
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),

@@ -1,8 +1,10 @@
 //! The root key `envoy`: what only a proxy has.
 
+use super::EnvoyConfig;
 use super::cursor::{Keys, Object};
 use super::error::ConfigError;
-use super::{BatchLimits, EnvoyConfig, QueueFullPolicy, SpanKindSetting};
+use crate::batch::{BatchLimits, QueueFullPolicy};
+use crate::semconv::SpanKindSetting;
 
 const ENVOY: Keys = Keys {
     accepted: &["cluster", "span_kind", "max_queue_bytes", "max_export_batch_bytes", "queue_full"],

@@ -5,21 +5,10 @@ use super::cursor::{Cursor, Keys, Object};
 use super::endpoint::Endpoint;
 use super::environment::Environment;
 use super::error::ConfigError;
-use super::{BatchLimits, headers};
+use super::headers;
+use crate::batch::BatchLimits;
+use crate::export::ExporterConfig;
 use std::time::Duration;
-
-/// How to speak to the collector. Where it is, is Envoy's part: a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExporterConfig {
-    /// `:path`.
-    pub path: String,
-    /// `:authority`.
-    pub authority: String,
-    /// Further headers, names lowercase.
-    pub headers: Vec<(String, String)>,
-    /// For one exchange.
-    pub timeout: Duration,
-}
 
 const MAX_MILLISECONDS: usize = 10 * 60 * 1000;
 const MAX_SPANS: usize = 1 << 20;

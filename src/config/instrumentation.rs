@@ -3,9 +3,9 @@
 use super::cursor::{Cursor, Keys, Object};
 use super::error::ConfigError;
 use super::headers::is_token;
-use super::{HttpConfig, HttpSpanConfig};
 use crate::semconv::method::KNOWN_METHODS;
 use crate::semconv::redaction::SENSITIVE_QUERY_PARAMETERS;
+use crate::semconv::{HttpConfig, HttpSpanConfig};
 
 const INSTRUMENTATION: Keys = Keys {
     accepted: &["general"],

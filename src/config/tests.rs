@@ -1,7 +1,9 @@
 //! The configuration as a whole: what is accepted, and what each refusal says.
 
 use super::*;
+use crate::batch::QueueFullPolicy;
 use crate::sampling::{ParentBased, Threshold};
+use std::time::Duration;
 
 mod schema;
 

@@ -4,7 +4,6 @@
 //! the conventions' (`semconv`).
 
 use super::wire::{self, field_len, put_bytes, put_varint};
-use crate::config::SpanLimits;
 use std::borrow::Cow;
 
 /// Field 9 of `Span`.
@@ -19,6 +18,15 @@ const ARRAY_VALUES: u8 = wire::length_delimited(1);
 /// Room for a request's usual attributes, in bytes.
 const USUAL_LENGTH: usize = 768;
 
+/// Limits of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanLimits {
+    /// How many attributes it may have.
+    pub attribute_count: usize,
+    /// How long a text may be, in characters; `None` is no limit.
+    pub attribute_value_length: Option<usize>,
+}
+
 /// A list of attributes under limits. A name is written once: callers don't repeat themselves.
 #[derive(Debug)]
 pub struct Attributes {
@@ -26,6 +34,12 @@ pub struct Attributes {
     count: usize,
     dropped: u32,
     limits: SpanLimits,
+}
+
+impl Default for SpanLimits {
+    fn default() -> Self {
+        Self { attribute_count: 128, attribute_value_length: None }
+    }
 }
 
 impl Attributes {
