@@ -115,7 +115,7 @@ impl Queue {
     #[must_use]
     pub fn new(limits: BatchLimits, frame: Frame) -> Self {
         Self {
-            open: Batch::over(vec![0; frame.head_room()]),
+            open: Batch::over(frame.buffer()),
             limits,
             frame,
             open_since: None,
@@ -148,19 +148,21 @@ impl Queue {
     /// Appends a span's bytes. Gives how many older spans were dropped to make room.
     ///
     /// # Errors
-    /// The span is too large for any batch, or the queue is full and keeps what it has.
+    /// The span is too large for any batch, or for the queue, even an empty one; or the queue is full and keeps what
+    /// it has.
     pub fn push(&mut self, span: &Span<'_>) -> Result<usize, Refused> {
         let length = span.encoded_len();
         if length > self.limits.max_batch_bytes {
             return Err(Refused::TooLarge);
         }
+        if self.frame.head_room() + length > self.limits.max_queue_bytes {
+            return Err(Refused::QueueFull);
+        }
         let mut dropped = 0;
-        while self.spans >= self.limits.max_queue_spans
-            || self.bytes() + self.needed(length) > self.limits.max_queue_bytes
-        {
-            let drops = self.limits.queue_full == QueueFullPolicy::DropOldest;
-            if !drops || !self.drop_oldest() {
-                return Err(Refused::QueueFull);
+        while !self.has_room(length) {
+            match self.limits.queue_full {
+                QueueFullPolicy::DropNewest => return Err(Refused::QueueFull),
+                QueueFullPolicy::DropOldest => self.drop_oldest(),
             }
             dropped += 1;
         }
@@ -203,17 +205,19 @@ impl Queue {
         self.spare.push(buffer);
     }
 
-    /// Whether the open batch has room for a span.
-    fn fits(&self, length: usize) -> bool {
-        // Spans that were dropped still take their place in the buffer.
-        let filled = self.open.buffer.len().saturating_sub(self.frame.head_room());
-        filled + length <= self.limits.max_batch_bytes
+    /// Whether the queue has room for a span. An empty one has.
+    fn has_room(&self, length: usize) -> bool {
+        // Where the span starts a batch, what goes around that comes in addition.
+        let starts = self.open.spans == 0 || !self.fits(length);
+        let needed = if starts { self.frame.head_room() + length } else { length };
+        self.spans == 0
+            || (self.spans < self.limits.max_queue_spans
+                && self.bytes() + needed <= self.limits.max_queue_bytes)
     }
 
-    /// What a span adds to the queue's bytes: where it starts a batch, what goes around that, too.
-    fn needed(&self, length: usize) -> usize {
-        let starts = self.open.spans == 0 || !self.fits(length);
-        if starts { self.frame.head_room() + length } else { length }
+    /// Whether the open batch has room for a span.
+    fn fits(&self, length: usize) -> bool {
+        self.open.bytes() + length <= self.limits.max_batch_bytes
     }
 
     /// What a batch counts of the queue's bytes.
@@ -221,42 +225,30 @@ impl Queue {
         self.frame.head_room() + batch.bytes()
     }
 
-    /// Whether there was a span to drop.
-    fn drop_oldest(&mut self) -> bool {
-        let batch = self.full.front_mut().unwrap_or(&mut self.open);
-        if batch.spans == 0 {
-            return false;
+    /// Drops the oldest span, of a queue that has one. If it is in the open batch, that is closed: only full ones lose spans.
+    fn drop_oldest(&mut self) {
+        if self.full.is_empty() {
+            self.close();
         }
-        let before = batch.bytes();
+        let Some(mut batch) = self.full.pop_front() else { return };
+        self.full_bytes -= self.charge(&batch);
         batch.drop_first();
         self.spans -= 1;
-        let freed = before - batch.bytes();
-        let is_empty = batch.spans == 0;
-        if self.full.is_empty() {
-            if is_empty {
-                self.close();
-            }
+        if batch.spans > 0 {
+            self.full_bytes += self.charge(&batch);
+            self.full.push_front(batch);
         } else {
-            self.full_bytes -= freed;
-            if is_empty && let Some(batch) = self.full.pop_front() {
-                self.full_bytes -= self.charge(&batch);
-                self.recycle(batch);
-            }
+            self.recycle(batch);
         }
-        true
     }
 
+    /// Closes the open batch, which has spans.
     fn close(&mut self) {
-        let head_room = || vec![0; self.frame.head_room()];
-        let buffer = self.spare.pop().unwrap_or_else(head_room);
+        let buffer = self.spare.pop().unwrap_or_else(|| self.frame.buffer());
         let closed = std::mem::replace(&mut self.open, Batch::over(buffer));
         self.open_since = None;
-        if closed.spans > 0 {
-            self.full_bytes += self.charge(&closed);
-            self.full.push_back(closed);
-        } else {
-            self.recycle(closed);
-        }
+        self.full_bytes += self.charge(&closed);
+        self.full.push_back(closed);
     }
 }
 
@@ -387,6 +379,17 @@ mod tests {
             prop_assert_eq!(names(&mut queue), Vec::from(expected));
             prop_assert_eq!(queue.bytes(), 0, "nothing is left");
         }
+    }
+
+    #[test]
+    fn a_span_that_no_queue_could_hold_drops_nothing() {
+        let room = Frame::new(&[]).head_room();
+        let policy = QueueFullPolicy::DropOldest;
+        let limits = BatchLimits { max_queue_bytes: room + 500, queue_full: policy, ..limits() };
+        let mut queue = Queue::new(limits, Frame::new(&[]));
+        push(&mut queue, "a").expect("room");
+        assert_eq!(push(&mut queue, &"n".repeat(600)), Err(Refused::QueueFull), "over 500 bytes");
+        assert_eq!(names(&mut queue), ["a"], "what was there stays");
     }
 
     #[test]

@@ -143,14 +143,14 @@ impl RootContext for Root {
             first_look: Cell::new(FirstLook::TraceParent),
             next_tick: Cell::new(NextTick::Usual),
         }));
-        self.set_tick_period(TICK);
+        host::set_tick_period(TICK);
         true
     }
 
     fn on_tick(&mut self) {
         if let Some(running) = &self.running {
             if running.next_tick.replace(NextTick::Usual) == NextTick::Soon {
-                self.set_tick_period(TICK);
+                host::set_tick_period(TICK);
             }
             self.export(running);
         }

@@ -114,7 +114,8 @@ fn single_values() -> OutcomeValues {
     OutcomeValues::Single(ATTRIBUTES.iter().map(value).collect())
 }
 
-/// Sets when, and how often from then on, the root context of the current stream is called back.
+/// Sets when, and how often from then on, the root context is called back: the current one, or that of
+/// the current stream.
 pub fn set_tick_period(period: Duration) {
     let result = hostcalls::set_tick_period(period);
     debug_assert!(result.is_ok(), "a root context has a tick");

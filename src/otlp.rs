@@ -179,7 +179,7 @@ mod tests {
             };
             let resource = [("service.name".to_owned(), AttributeValue::String("s".into()))];
             let frame = request::Frame::new(&resource);
-            let mut buffer = vec![0; frame.head_room()];
+            let mut buffer = frame.buffer();
             span.append(&mut buffer);
             prop_assert_eq!(buffer.len(), frame.head_room() + span.encoded_len());
             let body = frame.seal(&mut buffer, frame.head_room()).to_vec();

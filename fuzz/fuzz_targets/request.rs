@@ -48,7 +48,7 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
         status: description.status,
     };
     let frame = Frame::new(&[]);
-    let mut buffer = vec![0; frame.head_room()];
+    let mut buffer = frame.buffer();
     let before = buffer.len();
     span.append(&mut buffer);
     assert_eq!(buffer.len(), before + span.encoded_len());

@@ -3,10 +3,8 @@
 use super::cursor::{Cursor, Keys, Object};
 use super::environment::Environment;
 use super::error::ConfigError;
-use super::{
-    BatchLimits, Config, SpanLimits, envoy, exporter, instrumentation, propagator, resource,
-    sampler,
-};
+use super::{Config, envoy, exporter, instrumentation, propagator, resource, sampler};
+use crate::otlp::attributes::SpanLimits;
 use log::LevelFilter;
 use serde_json::Value;
 
@@ -83,7 +81,7 @@ pub(super) fn read(
         Some(disabled) => disabled.bool()?,
         None => boolean("OTEL_SDK_DISABLED", environment, warnings).unwrap_or_default(),
     };
-    let (envoy, queue) = envoy::read(&root)?;
+    let (envoy, batch) = envoy::read(&root)?;
     let provider = root.get("tracer_provider").map(|it| it.object(TRACER_PROVIDER)).transpose()?;
     let of_provider = |key: &str| provider.as_ref().and_then(|provider| provider.get(key));
     let limits = limits(&root, of_provider("limits").as_ref(), environment, warnings)?;
@@ -93,13 +91,7 @@ pub(super) fn read(
     };
     let processors = of_provider("processors");
     let (batch, exporter) =
-        exporter::read(processors.as_ref(), &envoy.cluster, environment, warnings)?;
-    let batch = BatchLimits {
-        max_queue_bytes: queue.max_queue_bytes,
-        max_batch_bytes: queue.max_batch_bytes,
-        queue_full: queue.queue_full,
-        ..batch
-    };
+        exporter::read(processors.as_ref(), &envoy.cluster, batch, environment, warnings)?;
     Ok(Config {
         disabled,
         log_level: log_level(&root)?,

@@ -27,15 +27,9 @@ const MAX_QUEUE_BYTES: usize = 100 << 20;
 /// Bytes that a request may hold (OTLP, section Protobuf payload limits).
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
-/// What OpenTelemetry's schema does not say of the queue: it has the limits that count spans.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct QueueConfig {
-    pub max_queue_bytes: usize,
-    pub max_batch_bytes: usize,
-    pub queue_full: QueueFullPolicy,
-}
-
-pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, QueueConfig), ConfigError> {
+/// Reads the key, and those limits of the queue that OpenTelemetry's schema does not have; the others are
+/// the defaults.
+pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, BatchLimits), ConfigError> {
     let envoy = root.get("envoy").map(|envoy| envoy.object(ENVOY)).transpose()?;
     let member = |key: &str| envoy.as_ref().and_then(|envoy| envoy.get(key));
     let cluster = match member("cluster") {
@@ -68,6 +62,6 @@ pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, QueueConfig), Conf
         Some(policy) => policy.word(&policies, &[])?,
         None => defaults.queue_full,
     };
-    let queue = QueueConfig { max_queue_bytes, max_batch_bytes, queue_full };
-    Ok((EnvoyConfig { cluster: cluster.to_owned(), span_kind }, queue))
+    let limits = BatchLimits { max_queue_bytes, max_batch_bytes, queue_full, ..defaults };
+    Ok((EnvoyConfig { cluster: cluster.to_owned(), span_kind }, limits))
 }

@@ -33,10 +33,12 @@ const OTLP_HTTP: Keys = Keys {
     unsupported: &["tls"],
 };
 
-/// Reads the processors; `cluster` names the authority if no endpoint does.
+/// Reads the processors; `cluster` names the authority if no endpoint does, `defaults` hold what the
+/// batch processor does not say.
 pub(super) fn read(
     processors: Option<&Cursor<'_>>,
     cluster: &str,
+    defaults: BatchLimits,
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<(BatchLimits, ExporterConfig), ConfigError> {
@@ -51,7 +53,7 @@ pub(super) fn read(
             }
         }
     };
-    let limits = batch_limits(batch.as_ref(), environment, warnings)?;
+    let limits = batch_limits(batch.as_ref(), defaults, environment, warnings)?;
     let exporter = otlp_http(exporter.as_ref(), cluster, environment, warnings)?;
     let longest = export_timeout(batch.as_ref(), environment, warnings)?;
     let timeout = exporter.timeout.min(longest);
@@ -73,10 +75,10 @@ fn only_batch<'a>(processors: &Cursor<'a>) -> Result<Option<Object<'a>>, ConfigE
 
 fn batch_limits(
     batch: Option<&Object<'_>>,
+    defaults: BatchLimits,
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<BatchLimits, ConfigError> {
-    let defaults = BatchLimits::default();
     let member = |key: &str| batch.and_then(|batch| batch.get(key));
     let schedule_delay = match member("schedule_delay") {
         Some(delay) => milliseconds(delay.count(1..=MAX_MILLISECONDS)?),

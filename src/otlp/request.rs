@@ -52,6 +52,12 @@ impl Frame {
         2 * MAX_KEY + self.resource.len() + self.scope.len()
     }
 
+    /// A buffer that spans can be appended to.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        vec![0; self.head_room()]
+    }
+
     /// Completes a buffer of spans, of which the first one starts at `first`; what it returns is the
     /// request.
     #[must_use]
