@@ -7,12 +7,15 @@ ENVOY ?= $(CURDIR)/.tools/envoy/$(ENVOY_VERSION)/envoy
 export ENVOY
 
 MODULE := dist/otel-proxy-wasm.wasm
+# Panics name their source files: nothing of this machine's folders, so that a commit gives the same bytes everywhere.
+CARGO_HOME ?= $(HOME)/.cargo
+build: export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS = --remap-path-prefix=$(CARGO_HOME)/registry/src=/crates
 LINKED := target/wasm32-wasip1/release/otel_proxy_wasm.wasm
 DENY_VERSION := 0.20.2
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build envoy check deny test interop bench demo run fuzz clean
+.PHONY: help toolchain build image push envoy check deny test interop bench demo run fuzz clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +28,18 @@ toolchain:
 build: toolchain ## Make dist/otel-proxy-wasm.wasm, the module that people deploy
 	cargo build --quiet --locked --release --target wasm32-wasip1 --lib
 	cargo run --quiet --locked -p xtask -- module $(LINKED) $(MODULE)
+
+# "unknown" outside of a checkout: a released archive.
+COMMIT := $(shell git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)
+COMMIT_TIME := $(shell TZ=UTC git show --no-patch --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null \
+  || echo 1970-01-01T00:00:00Z)
+
+image: build ## Put the module into an OCI image, the folder dist/image
+	cargo run --quiet --locked -p xtask -- image $(MODULE) $(COMMIT) $(COMMIT_TIME) dist/image
+
+push: image peer-crane ## Push that image: make push IMAGE=registry.example.com/otel-proxy-wasm:0.1.0
+	@test -n "$(IMAGE)" || { echo "where to? make push IMAGE=registry.example.com/otel-proxy-wasm:0.1.0" >&2; exit 1; }
+	$(CRANE) push $(CRANE_FLAGS) dist/image $(IMAGE)
 
 envoy: $(ENVOY) ## Provide Envoy (ENVOY_VERSION=1.36.4 for another one)
 
@@ -54,9 +69,14 @@ test: build envoy ## Run all tests, against the module and a real Envoy
 
 # The real parts, one folder each: make peer-NAME builds into .tools/peers/NAME.
 PEERS := $(CURDIR)/.tools/peers
+# $(call need,PART,COMMAND,WHAT TO INSTALL)
+need = @command -v $(2) >/dev/null || { echo "peer-$(1) needs $(2): install $(3)" >&2; exit 1; }
+# What is built from Go's sources: without a C library, and with nothing of this machine in it.
+GO_ENV := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
+GO_SMALL := -ldflags '-s -w'
 include $(wildcard tests/peers/*/peer.mk)
 
-interop: build envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts
+interop: image envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts
 	cargo test --quiet --locked -p interop -- --test-threads 1
 
 bench: build envoy ## Measure what the filter adds to a request, beside Envoy's own tracer

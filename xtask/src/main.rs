@@ -1,11 +1,14 @@
-//! Development tasks: makes the module that people deploy out of the one that was linked.
+//! Development tasks: makes the module that people deploy out of the one that was linked, and the image
+//! that holds it.
 //!
 //! It builds nothing itself; the Makefile says what comes before.
 
 mod exports;
+mod image;
 
 use anyhow::{Context, Result, bail, ensure};
 use exports::KEPT;
+use image::Commit;
 use std::path::Path;
 use walrus::{ExportItem, ModuleConfig};
 
@@ -16,7 +19,13 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["module", linked, deployed] => module(Path::new(linked), Path::new(deployed)),
-        _ => bail!("usage: xtask module LINKED.wasm DEPLOYED.wasm"),
+        ["image", deployed, id, time, folder] => {
+            let module = std::fs::read(deployed).with_context(|| format!("reading {deployed}"))?;
+            image::write(&module, Commit { id, time }, Path::new(folder))
+        }
+        _ => bail!(
+            "usage: xtask module LINKED.wasm DEPLOYED.wasm\n       xtask image DEPLOYED.wasm COMMIT TIME FOLDER"
+        ),
     }
 }
 
