@@ -59,7 +59,7 @@ pub struct Export {
 }
 
 /// A span with what stood around it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     /// The span, as decoded.
     pub span: proto::Span,
@@ -181,7 +181,7 @@ impl Receiver {
         let body = body.collect().await?.to_bytes();
         let answer = self.with(|state| state.answer.clone()).unwrap_or(Answer::Ok);
         let decoded = ExportTraceServiceRequest::decode(body.clone());
-        let spans = decoded.as_ref().map(spans).unwrap_or_default();
+        let spans = decoded.as_ref().map(Span::all_of).unwrap_or_default();
         let export = Export {
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
@@ -227,22 +227,24 @@ impl Receiver {
     }
 }
 
-fn spans(request: &ExportTraceServiceRequest) -> Vec<Span> {
-    let mut spans = Vec::new();
-    for resource in &request.resource_spans {
-        for scope in &resource.scope_spans {
-            spans.extend(scope.spans.iter().map(|span| Span {
-                span: span.clone(),
-                resource: resource.resource.clone().unwrap_or_default().attributes,
-                scope: scope.scope.clone().unwrap_or_default(),
-                schema_urls: [scope.schema_url.clone(), resource.schema_url.clone()],
-            }));
-        }
-    }
-    spans
-}
-
 impl Span {
+    /// All spans of a request.
+    #[must_use]
+    pub fn all_of(request: &ExportTraceServiceRequest) -> Vec<Self> {
+        let mut spans = Vec::new();
+        for resource in &request.resource_spans {
+            for scope in &resource.scope_spans {
+                spans.extend(scope.spans.iter().map(|span| Self {
+                    span: span.clone(),
+                    resource: resource.resource.clone().unwrap_or_default().attributes,
+                    scope: scope.scope.clone().unwrap_or_default(),
+                    schema_urls: [scope.schema_url.clone(), resource.schema_url.clone()],
+                }));
+            }
+        }
+        spans
+    }
+
     /// The span's attributes; a repeated name would be a fault of the sender.
     ///
     /// # Panics

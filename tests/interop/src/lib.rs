@@ -3,9 +3,13 @@
 //! A part is built by `make peer-NAME` into `.tools/peers/NAME`, as its folder in `tests/peers`
 //! says. It knows nothing of any one part; that is each test's own.
 
+pub mod collector;
 pub mod process;
+pub mod registry;
 
+pub use collector::Collector;
 pub use process::Process;
+pub use registry::Registry;
 
 use anyhow::{Result, ensure};
 use std::path::PathBuf;

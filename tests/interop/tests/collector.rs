@@ -1,0 +1,96 @@
+//! The filter in Envoy, and a real Collector behind it: every kind of request of the end-to-end tests comes out of
+//! the Collector as it must be, nothing added, nothing lost.
+
+#[path = "../../cases/mod.rs"]
+mod cases;
+#[path = "../../conventions/mod.rs"]
+mod conventions;
+
+use anyhow::{Context, Result};
+use cases::Case;
+use harness::client::{Call, Http};
+use harness::tls::Certificate;
+use harness::{Bootstrap, Stage};
+use interop::Collector;
+
+fn versions() -> Result<[(&'static str, Http); 3]> {
+    Ok([("1.1", Http::One), ("2", Http::Two), ("3", Http::Three(Certificate::new()?))])
+}
+
+/// An Envoy that can bring about every case over a version of HTTP.
+fn bootstrap(edge: Bootstrap, http: &Http) -> Result<Bootstrap> {
+    let edge = cases::bootstrap(edge)?;
+    match http {
+        Http::Three(certificate) => edge.http3("ingress", certificate),
+        Http::One | Http::Two => Ok(edge),
+    }
+}
+
+/// The cases that leave a span.
+fn cases_over(http: &Http) -> impl Iterator<Item = Case> {
+    // Over HTTP/3 Envoy does not tell the filter of such a request.
+    let silent = matches!(http, Http::Three(_)).then_some("an earlier filter rejects");
+    cases::cases().into_iter().filter(move |case| Some(case.reason) != silent)
+}
+
+#[tokio::test]
+async fn every_span_comes_out_of_the_collector_as_it_must_be() -> Result<()> {
+    let collector = Collector::start().await?;
+    let mut so_far = 0;
+    for (version, http) in versions()? {
+        let stage = Stage::start(|edge| {
+            bootstrap(edge, &http)?.cluster("otel_collector", collector.http_port())
+        })
+        .await?;
+        for case in cases_over(&http) {
+            let reply = case.call.send(&http, stage.port()).await.context(case.reason)?;
+            assert_eq!(reply.status, case.reply, "HTTP/{version}, {}", case.reason);
+            so_far += 1;
+            let mut spans = collector.wait_for_spans(so_far).await.context(case.reason)?;
+            assert_eq!(spans.len(), so_far, "HTTP/{version}, {}: one span", case.reason);
+            let span = spans.pop().context("the latest")?;
+            conventions::check(&span);
+            cases::check(&case, version, &span);
+        }
+        let requests = u64::try_from(cases_over(&http).count())?;
+        let stats = stage.at_rest(requests).await?;
+        assert_eq!(stats["exporter.span.exported"], requests, "HTTP/{version}");
+        assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "HTTP/{version}: a clean log");
+    }
+    assert_eq!(collector.complaints(), Vec::<String>::new(), "a clean log");
+    Ok(())
+}
+
+/// Whatever the filter writes is a part of OTLP that the Collector knows: what it takes it gives on.
+#[tokio::test]
+async fn the_collector_changes_no_field_of_what_the_filter_sends() -> Result<()> {
+    let collector = Collector::start().await?;
+    let mut sent = Vec::new();
+    for (version, http) in versions()? {
+        let stage = Stage::start(|edge| bootstrap(edge, &http)).await?;
+        for case in cases_over(&http) {
+            let call = case
+                .call
+                .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03");
+            let call = call.header("tracestate", "vendor=1,ot=rv:00f067aa0ba902");
+            call.send(&http, stage.port()).await.context(case.reason)?;
+        }
+        stage.at_rest(u64::try_from(cases_over(&http).count())?).await?;
+        for export in stage.collector.exports() {
+            let call = Call::get(&export.path).method(&export.method).body(export.body.to_vec());
+            let call = call.header("content-type", "application/x-protobuf");
+            let reply = call.send(&Http::One, collector.http_port()).await?;
+            assert_eq!(reply.status, 200, "HTTP/{version}: the Collector takes it");
+        }
+        sent.extend(stage.collector.spans());
+    }
+    let came = collector.wait_for_spans(sent.len()).await?;
+    assert_eq!(came.len(), sent.len());
+    for (came, mut sent) in came.into_iter().zip(sent) {
+        // The Collector writes out a status that is not set.
+        sent.span.status.get_or_insert_default();
+        assert_eq!(came, sent);
+    }
+    assert_eq!(collector.complaints(), Vec::<String>::new(), "a clean log");
+    Ok(())
+}
