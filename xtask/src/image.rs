@@ -152,6 +152,19 @@ mod tests {
     }
 
     #[test]
+    fn the_dockerfile_gives_the_same_labels() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Dockerfile");
+        let file = fs::read_to_string(file).expect("a Dockerfile");
+        let labels = config(Commit { id: "${REVISION}", ..COMMIT }, "")["config"]["Labels"].clone();
+        let labels = labels.as_object().expect("labels").clone();
+        for (name, value) in &labels {
+            let label = format!(r#"{name}="{}""#, value.as_str().unwrap_or_default());
+            assert!(file.contains(&label), "{label}");
+        }
+        assert_eq!(file.matches("org.opencontainers.image.").count(), labels.len(), "no others");
+    }
+
+    #[test]
     fn every_blob_has_the_name_and_size_that_point_to_it() -> Result<()> {
         let folder = tempfile::tempdir()?;
         write(b"module", COMMIT, folder.path())?;

@@ -1,0 +1,43 @@
+//! The image of the module in a real registry: it can be pushed and pulled, is valid, and holds the module.
+//!
+//! Who loads it from there is the business of the tests of Istio and Envoy Gateway.
+
+use anyhow::{Context, Result, ensure};
+use interop::{Registry, peer};
+use serde_json::Value;
+use tokio::process::Command;
+
+async fn crane(arguments: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(peer("crane", "crane")?).args(arguments).output().await?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "crane {}: {error}", arguments.join(" "));
+    Ok(output.stdout)
+}
+
+#[tokio::test]
+async fn the_image_is_pushed_and_holds_the_module() -> Result<()> {
+    let registry = Registry::start().await?;
+    let name = registry.push("otel-proxy-wasm:0.1.0").await?;
+    crane(&["validate", "--remote", &name]).await.context("the image is whole")?;
+
+    let manifest: Value = serde_json::from_slice(&crane(&["manifest", &name]).await?)?;
+    assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json", "one image");
+    let layers = manifest["layers"].as_array().context("layers")?;
+    assert_eq!(layers.len(), 1, "{layers:?}");
+    let archive = crane(&["export", &name, "-"]).await?;
+    let module = std::fs::read(harness::module()?)?;
+    let found = archive.windows(module.len()).any(|window| window == module);
+    assert!(found, "the module is in it");
+
+    let config: Value = serde_json::from_slice(&crane(&["config", &name]).await?)?;
+    let labels = config["config"]["Labels"].as_object().context("labels")?;
+    let label = |name: &str| {
+        let value = labels.get(&format!("org.opencontainers.image.{name}"));
+        value.and_then(Value::as_str).unwrap_or_default()
+    };
+    assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
+    assert_eq!(label("licenses"), "Apache-2.0");
+    assert!(label("source").starts_with("https://"), "{labels:?}");
+    assert!(!label("revision").is_empty(), "{labels:?}");
+    Ok(())
+}
