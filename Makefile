@@ -71,6 +71,9 @@ test: build envoy ## Run all tests, against the module and a real Envoy
 PEERS := $(CURDIR)/.tools/peers
 # $(call need,PART,COMMAND,WHAT TO INSTALL)
 need = @command -v $(2) >/dev/null || { echo "peer-$(1) needs $(2): install $(3)" >&2; exit 1; }
+# $(call debian,PART,COMMAND,PACKAGE)
+debian = @command -v $(2) >/dev/null || { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends $(3); } \
+  || { echo "peer-$(1) needs $(2): install $(3)" >&2; exit 1; }
 # What is built from Go's sources: without a C library, and with nothing of this machine in it.
 GO_ENV := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
 GO_SMALL := -ldflags '-s -w'

@@ -26,7 +26,10 @@ pub struct Validation {
 }
 
 /// The Envoy of `ENVOY`, or the one that `make envoy` provides.
-fn binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// There is none.
+pub fn binary() -> Result<PathBuf> {
     let path = std::env::var_os("ENVOY").map(PathBuf::from);
     let path = path.unwrap_or_else(|| crate::root().join(".tools/envoy/1.40.0/envoy"));
     ensure!(path.exists(), "{} is missing; run `make envoy` or set ENVOY", path.display());

@@ -4,10 +4,12 @@
 //! says. It knows nothing of any one part; that is each test's own.
 
 pub mod collector;
+pub mod docker;
 pub mod process;
 pub mod registry;
 
 pub use collector::Collector;
+pub use docker::Docker;
 pub use process::Process;
 pub use registry::Registry;
 

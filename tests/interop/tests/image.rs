@@ -3,7 +3,7 @@
 //! Who loads it from there is the business of the tests of Istio and Envoy Gateway.
 
 use anyhow::{Context, Result, ensure};
-use interop::{Registry, peer};
+use interop::{Docker, Registry, peer};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -39,5 +39,28 @@ async fn the_image_is_pushed_and_holds_the_module() -> Result<()> {
     assert_eq!(label("licenses"), "Apache-2.0");
     assert!(label("source").starts_with("https://"), "{labels:?}");
     assert!(!label("revision").is_empty(), "{labels:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_dockerfile_makes_an_image_of_the_module() -> Result<()> {
+    let docker = Docker::start().await?;
+    let root = harness::root().display().to_string();
+    docker
+        .run(&["build", "--tag", "otel-proxy-wasm", "--build-arg", "REVISION=abc", &root])
+        .await?;
+
+    let image = docker.run(&["image", "inspect", "otel-proxy-wasm"]).await?;
+    let image: Value = serde_json::from_str(&image)?;
+    let labels = &image[0]["Config"]["Labels"];
+    assert_eq!(labels["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(labels["org.opencontainers.image.revision"], "abc");
+    assert_eq!(image[0]["RootFS"]["Layers"].as_array().map(Vec::len), Some(1), "one layer");
+
+    docker.run(&["create", "--name", "otel", "otel-proxy-wasm", "none"]).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("plugin.wasm").display().to_string();
+    docker.run(&["cp", "otel:/plugin.wasm", &file]).await?;
+    assert!(std::fs::read(file)? == std::fs::read(harness::module()?)?, "the module is in it");
     Ok(())
 }
