@@ -120,7 +120,7 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let config = parsed.config;
+        let mut config = parsed.config;
         log::set_max_level(config.log_level);
         for warning in parsed.warnings {
             log::warn!("configuration: {warning}");
@@ -135,7 +135,9 @@ impl RootContext for Root {
         }
         let mut ids = IdGenerator::from_seed(seed);
         let instance = host::agree_on_instance(&resource::instance_id(ids.bytes()));
-        let resource = resource::attributes(&config.resource, &host::node(), &instance);
+        let node = host::node();
+        config.envoy.span_kind = config.envoy.span_kind.on(&node);
+        let resource = resource::attributes(&config.resource, &node, &instance);
         self.running = Some(Rc::new(Running {
             tracer: RefCell::new(Tracer::new(config, &resource, ids)),
             outcomes: OutcomeReader::new(),

@@ -29,6 +29,7 @@ pub enum AttributeValue {
 /// What Envoy's node says; Istio writes its metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
+    id: Option<String>,
     cluster: Option<String>,
     canonical_name: Option<String>,
     canonical_revision: Option<String>,
@@ -52,11 +53,14 @@ impl Node {
             metadata("NODE_NAME"),
             metadata("CLUSTER_ID"),
         );
+        let id = value(&["xds", "node", "id"]);
+        let cluster = value(&["xds", "node", "cluster"]);
         let mut label = |name: &str| value(&["xds", "node", "metadata", "LABELS", name]);
         Self {
+            id,
             canonical_name: label("service.istio.io/canonical-name"),
             canonical_revision: label("service.istio.io/canonical-revision"),
-            cluster: value(&["xds", "node", "cluster"]),
+            cluster,
             workload,
             owner,
             pod,
@@ -64,6 +68,13 @@ impl Node {
             machine,
             cluster_id,
         }
+    }
+
+    /// Whether this is a gateway or a waypoint of Istio, whose id starts with what the proxy is for.
+    #[must_use]
+    pub fn is_istio_gateway(&self) -> bool {
+        let role = self.id.as_deref().and_then(|id| id.split_once('~'));
+        role.is_some_and(|(role, _)| matches!(role, "router" | "waypoint"))
     }
 
     /// The service's name, if the node has one.
@@ -201,6 +212,24 @@ mod tests {
                 .collect();
             let attributes = attributes(&configured, &node(values), "i");
             assert_eq!(text(&attributes, "service.name").as_deref(), Some(*expected), "{reason}");
+        }
+    }
+
+    #[test]
+    fn istio_says_what_a_proxy_is_for() {
+        let cases = [
+            (
+                "router~10.0.0.1~gateway-0.istio-system~istio-system.svc.cluster.local",
+                true,
+                "a gateway",
+            ),
+            ("waypoint~10.0.0.1~waypoint-0.shop~shop.svc.cluster.local", true, "a waypoint"),
+            ("sidecar~10.0.0.1~cart-0.shop~shop.svc.cluster.local", false, "a sidecar"),
+            ("router", false, "an id that is not Istio's"),
+            ("", false, "no id"),
+        ];
+        for (id, expected, reason) in cases {
+            assert_eq!(node(&[("xds/node/id", id)]).is_istio_gateway(), expected, "{reason}");
         }
     }
 

@@ -18,6 +18,7 @@ pub use request::RequestHeaders;
 
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, Status};
+use crate::resource::Node;
 use address::HostPort;
 use grpc::StatusCode;
 use outcome::TrafficDirection;
@@ -54,6 +55,18 @@ pub enum SpanKindSetting {
     Server,
     /// Always CLIENT.
     Client,
+}
+
+impl SpanKindSetting {
+    /// The setting on this node. Istio calls the listeners of its gateways OUTBOUND, yet what they see is a request
+    /// that is made to them.
+    #[must_use]
+    pub fn on(self, node: &Node) -> Self {
+        match self {
+            Self::Auto if node.is_istio_gateway() => Self::Server,
+            Self::Auto | Self::Server | Self::Client => self,
+        }
+    }
 }
 
 /// The conventions, as configured.
