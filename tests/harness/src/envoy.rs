@@ -1,6 +1,6 @@
 //! A real Envoy as a child process: started, waited for, asked for its counters, ended.
 
-use crate::{Bootstrap, PATIENCE, client, wait_for};
+use crate::{Bootstrap, PATIENCE, client, counters, wait_for};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -113,6 +113,12 @@ impl Envoy {
         self.child.id()
     }
 
+    /// The port of the admin interface.
+    #[must_use]
+    pub fn admin_port(&self) -> u16 {
+        self.bootstrap.admin_port()
+    }
+
     /// What Envoy has logged.
     #[must_use]
     pub fn log(&self) -> String {
@@ -137,13 +143,7 @@ impl Envoy {
     /// # Errors
     /// Envoy does not answer.
     pub async fn stats(&self) -> Result<BTreeMap<String, u64>> {
-        let response = client::get(self.bootstrap.admin_port(), "/stats").await?;
-        let text = String::from_utf8(response.body)?;
-        let stat = |line: &str| {
-            let (name, value) = line.split_once(": ")?;
-            Some((name.to_owned(), value.parse().ok()?))
-        };
-        Ok(text.lines().filter_map(stat).collect())
+        counters::stats(self.bootstrap.admin_port()).await
     }
 
     /// One counter or gauge; zero if Envoy does not have it, or not yet.

@@ -6,6 +6,7 @@
 
 pub mod bootstrap;
 pub mod client;
+pub mod counters;
 pub mod envoy;
 pub mod receiver;
 pub mod stage;
@@ -13,6 +14,7 @@ pub mod tls;
 pub mod upstream;
 
 pub use bootstrap::Bootstrap;
+pub use counters::Counters;
 pub use envoy::Envoy;
 pub use receiver::{Answer, Receiver, Span};
 pub use stage::Stage;

@@ -1,6 +1,6 @@
 //! The usual stage of a test: an Envoy with the filter between an upstream and a receiver.
 
-use crate::{Bootstrap, Envoy, Receiver, Upstream};
+use crate::{Bootstrap, Counters, Envoy, Receiver, Upstream};
 use anyhow::Result;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -15,9 +15,6 @@ pub struct Stage {
     /// Who gets the spans.
     pub collector: Receiver,
 }
-
-/// The prefix that Envoy gives to a filter's counters.
-const PREFIX: &str = "wasmcustom.otel.sdk.";
 
 impl Stage {
     /// Starts all three; `change` may alter Envoy's configuration.
@@ -46,30 +43,6 @@ impl Stage {
     /// # Errors
     /// The counters don't add up in time.
     pub async fn at_rest(&self, started: u64) -> Result<BTreeMap<String, u64>> {
-        let condition = |stats: &BTreeMap<String, u64>| {
-            let ours = ours(stats);
-            let of = |name: &str| ours.get(name).copied().unwrap_or_default();
-            let sum = |part: &str| {
-                let parts = ours.iter().filter(|(name, _)| name.contains(part));
-                parts.map(|(_, value)| value).sum::<u64>()
-            };
-            let settled = of("exporter.span.exported")
-                + of("exporter.span.rejected")
-                + sum("exporter.span.failed.")
-                + sum("processor.span.dropped.");
-            of("span.started") == started
-                && of("exporter.span.queued") == 0
-                && of("exporter.span.inflight") == 0
-                && of("span.sampled") == settled
-        };
-        let stats = self.envoy.wait_for_stats("the counters to add up", condition).await?;
-        Ok(ours(&stats))
+        Ok(Counters::at_rest(self.envoy.admin_port(), started).await?.into_map())
     }
-}
-
-fn ours(stats: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let ours = stats
-        .iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), *value)));
-    ours.collect()
 }
