@@ -3,7 +3,7 @@
 //! It changes only what a test must change; what the file says otherwise stays.
 
 use crate::tls::Certificate;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -42,8 +42,9 @@ impl Bootstrap {
     fn with_free_ports(mut self) -> Result<Self> {
         let admin = crate::free_port()?;
         *self.at("/admin/address/socket_address/port_value")? = json!(admin);
-        let listeners = self.at("/static_resources/listeners")?.as_array_mut();
-        for listener in listeners.context("listeners")? {
+        // There are none where listeners come from elsewhere.
+        let listeners = self.0.pointer_mut("/static_resources/listeners");
+        for listener in listeners.and_then(Value::as_array_mut).into_iter().flatten() {
             let port = listener.pointer_mut("/address/socket_address/port_value");
             *port.context("a listener's port")? = json!(crate::free_port()?);
         }
@@ -83,6 +84,16 @@ impl Bootstrap {
     #[must_use]
     pub fn json(&self) -> String {
         self.0.to_string()
+    }
+
+    /// Replaces a text, such as the name of a file, wherever it stands.
+    ///
+    /// # Errors
+    /// It stands nowhere.
+    pub fn replace(self, from: &str, to: &str) -> Result<Self> {
+        let text = self.json();
+        ensure!(text.contains(from), "no {from}");
+        Ok(Self(serde_json::from_str(&text.replace(from, to))?))
     }
 
     /// Sends a cluster's requests to a port of loopback. A cluster that is not there is added.

@@ -2,6 +2,7 @@
 
 mod abandon;
 mod http3;
+mod https;
 mod web_socket;
 mod web_socket_http3;
 
@@ -17,7 +18,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::collections::BTreeMap;
 use std::fmt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A version of HTTP to call with.
@@ -123,8 +124,23 @@ impl Call {
         tokio::time::timeout(PATIENCE, reply).await.context("no reply in time")?
     }
 
+    /// Makes the call over HTTP/1.1 with TLS, as [`Call::send`] does without.
+    ///
+    /// # Errors
+    /// No whole reply comes back in time, or `localhost` does not have this certificate.
+    pub async fn send_tls(&self, certificate: &Certificate, port: u16) -> Result<Reply> {
+        let reply = async { self.over(https::connect(certificate, port).await?, port).await };
+        tokio::time::timeout(PATIENCE, reply).await.context("no reply in time")?
+    }
+
     async fn http1(&self, port: u16) -> Result<Reply> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        self.over(TcpStream::connect(("127.0.0.1", port)).await?, port).await
+    }
+
+    async fn over<S>(&self, stream: S, port: u16) -> Result<Reply>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);

@@ -50,6 +50,25 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub async fn with_workers(bootstrap: Bootstrap, workers: usize) -> Result<Self> {
+        Self::spawn(bootstrap, workers, &[]).await
+    }
+
+    /// Starts Envoy with one worker and these variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn with_environment(
+        bootstrap: Bootstrap,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::spawn(bootstrap, 1, variables).await
+    }
+
+    async fn spawn(
+        bootstrap: Bootstrap,
+        workers: usize,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         bootstrap.write(&folder.path().join("envoy.json"))?;
         let log = std::fs::File::create(folder.path().join("log"))?;
@@ -58,6 +77,7 @@ impl Envoy {
             .arg(workers.to_string())
             .arg("-c")
             .arg(folder.path().join("envoy.json"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -107,16 +127,16 @@ impl Envoy {
         self.bootstrap.port(listener)
     }
 
-    /// The process, to measure it.
-    #[must_use]
-    pub fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// The port of the admin interface.
     #[must_use]
     pub fn admin_port(&self) -> u16 {
         self.bootstrap.admin_port()
+    }
+
+    /// The process, to measure it.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// What Envoy has logged.

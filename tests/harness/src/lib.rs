@@ -18,6 +18,7 @@ pub use counters::Counters;
 pub use envoy::Envoy;
 pub use receiver::{Answer, Receiver, Span};
 pub use stage::Stage;
+pub use tempfile::TempDir;
 pub use upstream::Upstream;
 
 use anyhow::Result;
@@ -47,6 +48,14 @@ pub fn module() -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// A new folder for a test's files. It goes with the value.
+///
+/// # Errors
+/// It can't be made.
+pub fn folder() -> Result<TempDir> {
+    Ok(tempfile::tempdir()?)
 }
 
 /// A port of loopback that nobody listens on, for TCP and UDP.

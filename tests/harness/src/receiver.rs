@@ -1,9 +1,11 @@
 //! A collector for tests: takes OTLP/HTTP, decodes it with the official messages, keeps all of it,
 //! and misbehaves when told to.
 
+use crate::tls::Certificate;
 use crate::wait_for;
 use anyhow::Result;
 use bytes::Bytes;
+pub use http::Version;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -22,7 +24,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// How the receiver answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +54,10 @@ pub struct Export {
     pub method: String,
     /// The path.
     pub path: String,
+    /// The version of HTTP.
+    pub version: Version,
+    /// The name of the server that the client asked for in TLS; none without TLS.
+    pub server_name: Option<String>,
     /// The headers.
     pub headers: HeaderMap,
     /// The body as it came.
@@ -100,20 +108,32 @@ impl Receiver {
     /// # Errors
     /// The port is taken.
     pub async fn on(port: u16) -> Result<Self> {
+        Self::listen(port, None).await
+    }
+
+    /// Starts a receiver on a free port, over TLS with this certificate. It offers these protocols, such
+    /// as `h2`, by ALPN.
+    ///
+    /// # Errors
+    /// No port is free, or TLS can't be had.
+    pub async fn start_tls(certificate: &Certificate, protocols: &[&str]) -> Result<Self> {
+        let tls = certificate.server(protocols)?;
+        Self::listen(0, Some(TlsAcceptor::from(Arc::new(tls)))).await
+    }
+
+    async fn listen(port: u16, tls: Option<TlsAcceptor>) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let receiver = Self { port: listener.local_addr()?.port(), state: Arc::default() };
         let shared = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let receiver = shared.clone();
+                let (receiver, tls) = (shared.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(|request| {
-                        let receiver = receiver.clone();
-                        async move { receiver.handle(request).await }
-                    });
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    // A client that goes away is no concern of ours.
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    let Some(tls) = tls else { return receiver.serve(stream, None).await };
+                    // A client that does not trust us is no concern of ours.
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let name = stream.get_ref().1.server_name().map(str::to_owned);
+                    receiver.serve(stream, Some(name.unwrap_or_default())).await;
                 });
             }
         });
@@ -176,7 +196,24 @@ impl Receiver {
         read(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+    async fn serve<S>(self, stream: S, server_name: Option<String>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = service_fn(|request| {
+            let (receiver, server_name) = (self.clone(), server_name.clone());
+            async move { receiver.handle(request, server_name).await }
+        });
+        let server = auto::Builder::new(TokioExecutor::new());
+        // A client that goes away is no concern of ours.
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        server_name: Option<String>,
+    ) -> Result<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let answer = self.with(|state| state.answer.clone()).unwrap_or(Answer::Ok);
@@ -185,6 +222,8 @@ impl Receiver {
         let export = Export {
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
+            version: head.version,
+            server_name,
             headers: head.headers,
             body,
             spans: spans.len(),

@@ -1,8 +1,12 @@
-//! A certificate for a test, made anew each time.
+//! A certificate for a test, made anew each time, and TLS that uses it.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::sync::Arc;
 
-/// A self-signed certificate of `localhost`, in PEM.
+/// A self-signed certificate, in PEM.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// The certificate.
@@ -14,16 +18,50 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one.
+    /// Makes one of `localhost`.
     ///
     /// # Errors
     /// The library does not succeed.
     pub fn new() -> Result<Self> {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+        Self::of("localhost")
+    }
+
+    /// Makes one of this host.
+    ///
+    /// # Errors
+    /// The library does not succeed.
+    pub fn of(host: &str) -> Result<Self> {
+        let made = rcgen::generate_simple_self_signed(vec![host.to_owned()])?;
         Ok(Self {
             chain: made.cert.pem(),
             key: made.signing_key.serialize_pem(),
             der: made.cert.der().to_vec(),
         })
+    }
+
+    /// What a server needs to have this certificate.
+    pub(crate) fn server(&self, protocols: &[&str]) -> Result<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
+        let key = key.map_err(|error| anyhow!("the key: {error}"))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(self.der.clone())], key)?;
+        tls.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(tls)
+    }
+
+    /// What a client needs to trust this certificate alone.
+    pub(crate) fn client(&self, protocol: &str) -> Result<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.der.clone()))?;
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        Ok(tls)
     }
 }

@@ -8,7 +8,6 @@ use h3::client::{RequestStream, SendRequest};
 use h3::error::Code;
 use h3_quinn::{BidiStream, OpenStreams};
 use quinn::crypto::rustls::QuicClientConfig;
-use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
@@ -77,15 +76,7 @@ impl Sent {
 }
 
 pub(super) fn endpoint(certificate: &Certificate) -> Result<quinn::Endpoint> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from(certificate.der.clone()))?;
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h3".to_vec()];
-    let quic = QuicClientConfig::try_from(tls).context("TLS for QUIC")?;
+    let quic = QuicClientConfig::try_from(certificate.client("h3")?).context("TLS for QUIC")?;
     let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into())?;
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(quic)));
     Ok(endpoint)
