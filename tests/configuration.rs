@@ -62,22 +62,6 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_file_of_envoy_is_valid() -> Result<()> {
-    let mut files = 0;
-    for entry in std::fs::read_dir(harness::root().join("envoy"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            let name = path.strip_prefix(harness::root())?.to_string_lossy().into_owned();
-            let validation = Envoy::validate(&Bootstrap::from_file(&name)?).await?;
-            assert!(validation.status.success(), "{name}: {}", validation.output);
-            files += 1;
-        }
-    }
-    assert!(files >= 2, "{files} files");
-    Ok(())
-}
-
-#[tokio::test]
 async fn no_configuration_at_all_is_a_complete_one() -> Result<()> {
     let absent = Stage::start(|edge| edge.wasm("ingress", "/config", "configuration", Value::Null));
     let empty = Stage::start(|edge| edge.filter("ingress", ""));

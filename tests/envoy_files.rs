@@ -1,0 +1,243 @@
+//! Each file of `envoy/`, in a real Envoy, as people copy it: other ports and addresses, test
+//! certificates, and nothing else. It carries a request, and its span arrives.
+
+mod conventions;
+mod files;
+
+use anyhow::{Context, Result};
+use files::dynamic::Dynamic;
+use files::vendor::{self, VENDOR};
+use harness::client::{self, Call};
+use harness::tls::Certificate;
+use harness::{Bootstrap, Envoy, Receiver, Span, Stage, Upstream};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::pin::Pin;
+
+/// Files, and the test that loads them.
+type Case = (&'static [&'static str], fn() -> Pin<Box<dyn Future<Output = Result<()>>>>);
+
+const CASES: [Case; 7] = [
+    (&["envoy.yaml"], || Box::pin(edge())),
+    (&["sidecar.yaml"], || Box::pin(sidecar())),
+    (&["tls-api-key.yaml"], || Box::pin(tls_api_key())),
+    (&["http2.yaml"], || Box::pin(http2())),
+    (&["health-checks.yaml"], || Box::pin(health_checks())),
+    (&["http3.yaml"], || Box::pin(http3())),
+    (&["dynamic/bootstrap.yaml", "dynamic/ecds.yaml", "dynamic/lds.yaml"], || Box::pin(dynamic())),
+];
+
+#[tokio::test]
+async fn each_file_carries_a_request() -> Result<()> {
+    let mut loaded = BTreeSet::new();
+    for (files, case) in CASES {
+        case().await.context(files[0])?;
+        loaded.extend(files.iter().map(|file| (*file).to_owned()));
+    }
+    assert_eq!(loaded, there(&harness::root().join("envoy"))?, "each file has a case");
+    Ok(())
+}
+
+/// The YAML files of a folder and the folders in it, as the cases name them.
+fn there(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
+        if path.is_dir() {
+            files.extend(there(&path)?.into_iter().map(|file| format!("{name}/{file}")));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.insert(name);
+        }
+    }
+    Ok(files)
+}
+
+/// Waits for the spans of all requests, which all are kept; the counters add up and the log is clean.
+async fn settled(stage: &Stage, requests: u64) -> Result<Vec<Span>> {
+    let spans = stage.collector.wait_for_spans(usize::try_from(requests)?).await?;
+    let stats = stage.at_rest(requests).await?;
+    assert_eq!(stats["exporter.span.exported"], requests, "all are delivered");
+    assert_eq!(spans.len() as u64, requests, "and each once");
+    assert_eq!(stage.collector.undecodable(), 0);
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "a clean log");
+    spans.iter().for_each(conventions::check);
+    Ok(spans)
+}
+
+async fn start(file: &str, collector: Receiver) -> Result<Stage> {
+    let upstream = Upstream::start().await?;
+    let bootstrap = Bootstrap::from_file(file)?
+        .cluster("upstream", upstream.port())?
+        .cluster("otel_collector", collector.port())?;
+    Ok(Stage { envoy: Envoy::start(bootstrap).await?, upstream, collector })
+}
+
+async fn edge() -> Result<()> {
+    let stage = start("envoy/envoy.yaml", Receiver::start().await?).await?;
+    assert_eq!(client::get(stage.port(), "/a").await?.status, 200);
+    let spans = settled(&stage, 1).await?;
+    assert_eq!(spans[0].resource_text("service.name").as_deref(), Some("edge"));
+    Ok(())
+}
+
+async fn sidecar() -> Result<()> {
+    let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
+    let bootstrap = Bootstrap::from_file("envoy/sidecar.yaml")?
+        .cluster("service", upstream.port())?
+        .cluster("elsewhere", upstream.port())?
+        .cluster("otel_collector", collector.port())?;
+    let stage = Stage { envoy: Envoy::start(bootstrap).await?, upstream, collector };
+    for (listener, path) in [("inbound", "/in"), ("outbound", "/out")] {
+        assert_eq!(client::get(stage.envoy.port(listener), path).await?.status, 200, "{path}");
+    }
+    let spans = settled(&stage, 2).await?;
+    let kinds: BTreeSet<_> = spans.iter().map(|span| span.span.kind().as_str_name()).collect();
+    assert_eq!(kinds, BTreeSet::from(["SPAN_KIND_CLIENT", "SPAN_KIND_SERVER"]), "one of each");
+    Ok(())
+}
+
+async fn tls_api_key() -> Result<()> {
+    let certificate = Certificate::of(VENDOR)?;
+    let key = [("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cr%20et")];
+    let stage = vendor::stage(&certificate, &certificate, &key).await?;
+    assert_eq!(client::get(stage.port(), "/a").await?.status, 200);
+    settled(&stage, 1).await?;
+    for export in stage.collector.exports() {
+        assert_eq!(export.server_name.as_deref(), Some(VENDOR), "TLS, for the vendor's name");
+        assert_eq!(export.headers["host"], VENDOR, "and a request for it");
+        assert_eq!(export.path, "/v1/traces");
+        assert_eq!(export.headers["api-key"], "s3cr et", "the key from the environment, decoded");
+    }
+    assert!(!stage.envoy.log().contains("s3cr"), "the key is a secret");
+    let dump = client::get(stage.envoy.admin_port(), "/config_dump").await?;
+    let dump = String::from_utf8(dump.body)?;
+    assert!(dump.contains(VENDOR) && !dump.contains("s3cr"), "in Envoy's configuration, too");
+    Ok(())
+}
+
+async fn http2() -> Result<()> {
+    let name = "otel-collector.example";
+    let certificate = Certificate::of(name)?;
+    let folder = harness::folder()?;
+    let authority = folder.path().join("collector-ca.crt");
+    std::fs::write(&authority, &certificate.chain)?;
+    let collector = Receiver::start_tls(&certificate, &["h2", "http/1.1"]).await?;
+    let upstream = Upstream::start().await?;
+    let bootstrap = Bootstrap::from_file("envoy/http2.yaml")?
+        .replace("collector-ca.crt", &authority.to_string_lossy())?
+        .cluster("upstream", upstream.port())?
+        .cluster("otel_collector", collector.port())?;
+    let stage = Stage { envoy: Envoy::start(bootstrap).await?, upstream, collector };
+    // The second comes after the first export: on the same connection.
+    for requests in 1..=2 {
+        assert_eq!(client::get(stage.port(), "/a").await?.status, 200);
+        settled(&stage, requests).await?;
+    }
+    for export in stage.collector.exports() {
+        assert_eq!(export.version, harness::receiver::Version::HTTP_2);
+        assert_eq!(export.server_name.as_deref(), Some(name), "over TLS");
+    }
+    let connections = stage.envoy.stat("cluster.otel_collector.upstream_cx_http2_total").await?;
+    assert_eq!(connections, 1, "one connection for all exports of a worker");
+    Ok(())
+}
+
+async fn health_checks() -> Result<()> {
+    let stage = start("envoy/health-checks.yaml", Receiver::start().await?).await?;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let check = |path| Call::get(path).header("traceparent", parent);
+    let send = async |path| check(path).send(&client::Http::One, stage.port()).await;
+    assert_eq!(send("/ready").await?.status, 200, "Envoy answers for itself");
+    assert!(stage.upstream.seen().is_empty(), "without the service");
+    assert_eq!(send("/healthz").await?.status, 200, "the service answers");
+    assert_eq!(stage.upstream.last().header("traceparent"), parent, "to an untouched request");
+    assert_eq!(send("/a").await?.status, 200);
+    assert_ne!(stage.upstream.last().header("traceparent"), parent, "any other is traced");
+    let spans = settled(&stage, 1).await?;
+    assert_eq!(spans[0].text("url.path").as_deref(), Some("/a"));
+    let fail = Call::get("/healthcheck/fail").method("POST");
+    fail.send(&client::Http::One, stage.envoy.admin_port()).await?;
+    assert_eq!(send("/ready").await?.status, 503, "an Envoy that is told to fail says so");
+    stage.at_rest(1).await?;
+    Ok(())
+}
+
+async fn http3() -> Result<()> {
+    let certificate = Certificate::new()?;
+    let folder = harness::folder()?;
+    let (chain, key) = (folder.path().join("edge.crt"), folder.path().join("edge.key"));
+    std::fs::write(&chain, &certificate.chain)?;
+    std::fs::write(&key, &certificate.key)?;
+    let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
+    let bootstrap = Bootstrap::from_file("envoy/http3.yaml")?;
+    let port = bootstrap.port("ingress");
+    let bootstrap = bootstrap
+        .listener_port("ingress_http3", port)?
+        .replace(r#"h3=\":10000\""#, &format!(r#"h3=\":{port}\""#))?
+        .replace("edge.crt", &chain.to_string_lossy())?
+        .replace("edge.key", &key.to_string_lossy())?
+        .cluster("upstream", upstream.port())?
+        .cluster("otel_collector", collector.port())?;
+    let stage = Stage { envoy: Envoy::start(bootstrap).await?, upstream, collector };
+    let reply = Call::get("/tcp").send_tls(&certificate, port).await?;
+    assert_eq!(reply.status, 200);
+    let service = format!(r#"h3=":{port}"; ma=86400"#);
+    assert_eq!(reply.headers["alt-svc"], service, "clients are told of HTTP/3");
+    let http3 = client::Http::Three(certificate);
+    assert_eq!(Call::get("/udp").send(&http3, port).await?.status, 200);
+    let spans = settled(&stage, 2).await?;
+    let text = |span: &Span, name: &str| span.text(name).unwrap_or_default();
+    let versions: BTreeMap<_, _> = spans
+        .iter()
+        .map(|span| (text(span, "url.path"), text(span, "network.protocol.version")))
+        .collect();
+    let expected = [("/tcp", "1.1"), ("/udp", "3")];
+    assert_eq!(versions, expected.map(|(path, it)| (path.to_owned(), it.to_owned())).into());
+    assert!(spans.iter().all(|span| text(span, "url.scheme") == "https"));
+    Ok(())
+}
+
+async fn dynamic() -> Result<()> {
+    const STARTED: &str = "wasmcustom.otel.sdk.span.started";
+    let dynamic = Dynamic::start().await?;
+    let (stage, port) = (&dynamic.stage, dynamic.port);
+    assert_eq!(client::get(port, "/a").await?.status, 200);
+    let spans = settled(stage, 1).await?;
+    let name = |span: &Span| span.resource_text("service.name").unwrap_or_default();
+    assert_eq!(name(&spans[0]), "edge", "as it started");
+
+    let (changed, requests) = (Cell::new(false), Cell::new(1));
+    let traffic = async {
+        while !changed.get() {
+            let codes = client::load(port, "/a", 200, 4).await?;
+            assert_eq!(codes, BTreeMap::from([(200, 200)]), "no request is harmed");
+            requests.set(requests.get() + 200);
+        }
+        anyhow::Ok(())
+    };
+    let change = async {
+        let under_way = |stats: &BTreeMap<String, u64>| stats[STARTED] > 100;
+        stage.envoy.wait_for_stats("traffic", under_way).await?;
+        let renamed = r#""resource": {"attributes_list": "service.name=renamed"}, "envoy": {"#;
+        dynamic.change(r#""envoy": {"#, renamed)?;
+        dynamic.wait_for("update_success", 2).await?;
+        changed.set(true);
+        Ok(())
+    };
+    tokio::try_join!(traffic, change)?;
+    assert_eq!(client::get(port, "/last").await?.status, 200);
+    let stats = stage.at_rest(requests.get() + 1).await?;
+    let spans = stage.collector.spans();
+    assert_eq!(spans.len() as u64, stats["exporter.span.exported"], "what is counted did arrive");
+    let dropped = stats["span.sampled"] - stats["exporter.span.exported"];
+    assert_eq!(
+        stats["processor.span.dropped.shutdown"], dropped,
+        "only what the old one still had"
+    );
+    let last = spans.iter().find(|span| span.text("url.path").as_deref() == Some("/last"));
+    assert_eq!(last.map(name).as_deref(), Some("renamed"), "the new configuration is in effect");
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "a clean log");
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What goes wrong with an Envoy, as docs/envoy.md tells it: for each trouble the counter that moves and
+//! the line in Envoy's log. Requests are answered all the same.
+
+mod files;
+
+use anyhow::{Context, Result};
+use files::dynamic::Dynamic;
+use files::vendor::{self, VENDOR};
+use harness::client::{self, Call, Http};
+use harness::tls::Certificate;
+use harness::{Answer, Bootstrap, Envoy, Stage};
+use serde_json::json;
+
+/// Expects that the span of a request is lost: this counter says so, of the filter's counters, and this
+/// the only complaint in the log.
+async fn is_lost(stage: &Stage, counter: &str, line: &str) -> Result<()> {
+    assert_eq!(
+        client::get(stage.port(), "/").await?.status,
+        200,
+        "{line}: the request is answered"
+    );
+    let stats = stage.at_rest(1).await?;
+    assert_eq!(stats[counter], 1, "{line}: {stats:#?}");
+    let complaints = stage.envoy.complaints();
+    let [complaint] = complaints.as_slice() else { panic!("{line}: {complaints:#?}") };
+    assert!(complaint.ends_with(line), "{line}: {complaint}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there() -> Result<()> {
+    let closed = harness::free_port()?;
+    let missing = Stage::start(|edge| edge.without_cluster("otel_collector")).await?;
+    let unknown =
+        Stage::start(|edge| edge.cluster_at("otel_collector", "otel.invalid", 4318)).await?;
+    let down = Stage::start(|edge| edge.cluster("otel_collector", closed)).await?;
+    let cases = [
+        (missing, "no_cluster", "there is no such cluster"),
+        (unknown, "no_upstream", "the cluster has no healthy host or no room"),
+        (down, "unavailable", "the answer was 503"),
+    ];
+    for (stage, reason, why) in cases {
+        let line = format!("wasm log otel otel: the collector does not take spans: {why}");
+        is_lost(&stage, &format!("exporter.span.failed.{reason}"), &line).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_vendor_that_does_not_know_the_key() -> Result<()> {
+    let certificate = Certificate::of(VENDOR)?;
+    let wrong = [("OTEL_EXPORTER_OTLP_HEADERS", "api-key=wrong")];
+    for (variables, key) in [(wrong.as_slice(), Some("wrong")), (&[], None)] {
+        let stage = vendor::stage(&certificate, &certificate, variables).await?;
+        stage.collector.answer(Answer::Status(401));
+        let line = "the collector does not take spans: the answer was 401";
+        is_lost(&stage, "exporter.span.failed.refused", line).await?;
+        for export in stage.collector.exports() {
+            let sent = export.headers.get("api-key").and_then(|value| value.to_str().ok());
+            assert_eq!(sent, key, "a variable that is not set is no header");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_vendor_whom_envoy_does_not_trust() -> Result<()> {
+    let (vendor, other) = (Certificate::of(VENDOR)?, Certificate::of("other.example")?);
+    let stranger = Certificate::of(VENDOR)?;
+    let cases = [(&vendor, &stranger, "fail_verify_error"), (&other, &other, "fail_verify_san")];
+    for (certificate, trusted, counter) in cases {
+        let stage = vendor::stage(certificate, trusted, &[]).await?;
+        let line = "the collector does not take spans: the answer was 503";
+        is_lost(&stage, "exporter.span.failed.unavailable", line).await?;
+        let counter = format!("cluster.otel_collector.ssl.{counter}");
+        assert_eq!(stage.envoy.stat(&counter).await?, 1, "{counter} says why");
+        assert!(stage.collector.exports().is_empty(), "nothing was sent");
+    }
+    Ok(())
+}
+
+const WRONG: [&str; 2] = [r#""envoy": {"cluster":"#, r#""envoy": {"cluter":"#];
+const MESSAGE: &str =
+    r#"wasm log otel otel: configuration: envoy: unknown key "cluter"; accepted: cluster, "#;
+
+#[tokio::test]
+async fn an_envoy_that_does_not_start() -> Result<()> {
+    let edge = || Bootstrap::from_file("envoy/envoy.yaml");
+    let wrong = edge()?.filter("ingress", r#"{"envoy": {"cluter": "otel_collector"}}"#)?;
+    let module = edge()?.replace("otel-proxy-wasm.wasm", "absent.wasm")?;
+    let cases = [
+        (wrong, vec![MESSAGE, "Unable to create Wasm plugin otel"]),
+        (module, vec!["Invalid path: ", "dist/absent.wasm"]),
+    ];
+    for (bootstrap, messages) in cases {
+        let validation = Envoy::validate(&bootstrap).await?;
+        assert!(!validation.status.success(), "{messages:?}");
+        let error = Envoy::start(bootstrap).await.err().context("Envoy started")?.to_string();
+        for message in messages {
+            assert!(validation.output.contains(message), "{message}: {}", validation.output);
+            assert!(error.contains(message), "{message}: {error}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_discovered_configuration_that_is_refused() -> Result<()> {
+    let dynamic = Dynamic::start().await?;
+    let rejected = "Filesystem config update rejected: ";
+    let cases = [
+        (WRONG, "update_rejected", 1, [MESSAGE, "rejected: Unable to create Wasm plugin otel"]),
+        (
+            ["proxy-wasm.wasm", "absent.wasm"],
+            "update_rejected",
+            2,
+            [rejected, "rejected: Invalid path: "],
+        ),
+        (
+            ["value: |", "value: ["],
+            "update_failure",
+            1,
+            ["Filesystem config update failure: in ", "yaml-cpp: error at line "],
+        ),
+    ];
+    for (requests, ([from, to], counter, count, messages)) in (1..).zip(cases) {
+        dynamic.change(from, to)?;
+        dynamic.wait_for(counter, count).await?;
+        let complaints = dynamic.stage.envoy.complaints();
+        for message in messages {
+            let said = complaints.iter().any(|line| line.contains(message));
+            assert!(said, "{message}: {complaints:#?}");
+        }
+        assert_eq!(client::get(dynamic.port, "/").await?.status, 200, "{to}");
+        let stats = dynamic.stage.at_rest(requests).await?;
+        assert_eq!(stats["exporter.span.exported"], requests, "{to}: the old one goes on");
+    }
+    // The file as it was, moved there again.
+    dynamic.change("otel", "otel")?;
+    dynamic.wait_for("update_success", 2).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn envoys_own_tracing_overwrites_the_context() -> Result<()> {
+    let uri = json!({"uri": "http://otel_collector/v1/traces", "cluster": "otel_collector", "timeout": "1s"});
+    let tracer = json!({
+        "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+        "service_name": "envoy", "http_service": {"http_uri": uri},
+    });
+    let tracing =
+        json!({"provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracer}});
+    let at_once = json!({"tracing.opentelemetry.min_flush_spans": 1});
+    let stage = Stage::start(|edge| {
+        edge.connection_manager("ingress", "tracing", tracing)?.runtime(at_once)
+    })
+    .await?;
+    let parent = "00f067aa0ba902b7";
+    let context = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{parent}-01");
+    let call = Call::get("/").header("traceparent", context);
+    assert_eq!(call.send(&Http::One, stage.port()).await?.status, 200);
+    let spans = stage.collector.wait_for_spans(2).await?;
+    let of = |scope: &str| spans.iter().find(|span| span.scope.name == scope).context("a span");
+    let (ours, envoys) = (of("otel-proxy-wasm")?, of("envoy")?);
+    let sent = stage.upstream.last().header("traceparent");
+    assert!(sent.contains(&envoys.span_id()), "the upstream's parent is Envoy's span: {sent}");
+    for span in [ours, envoys] {
+        assert_eq!(span.parent_id(), parent, "two spans beside each other");
+    }
+    let stats = stage.at_rest(1).await?;
+    assert_eq!(stats["exporter.span.exported"], 1, "no counter of the filter tells");
+    assert_eq!(stage.envoy.stat("http.ingress.tracing.random_sampling").await?, 1, "this one does");
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "nor does the log");
+    Ok(())
+}
