@@ -3,6 +3,7 @@
 //! A part is built by `make peer-NAME` into `.tools/peers/NAME`, as its folder in `tests/peers`
 //! says. It knows nothing of any one part; that is each test's own.
 
+pub mod chromium;
 pub mod collector;
 pub mod docker;
 pub mod process;
