@@ -4,11 +4,12 @@ COMPOSE := $(PEERS)/docker/docker-compose
 
 .PHONY: peer-docker
 peer-docker: $(COMPOSE)
+	$(call debian,docker,dockerd,docker.io)
+	$(call debian,docker,iptables,iptables)
+	$(call debian,docker,ip,iproute2)
 
 $(COMPOSE): $(addprefix tests/peers/docker/,peer.mk go.mod go.sum tools.go)
 	$(call need,docker,go,Go 1.26)
-	$(call debian,docker,dockerd,docker.io)
-	$(call debian,docker,iptables,iptables)
 	mkdir -p $(@D)
 	cd tests/peers/docker && $(GO_ENV) go build -mod=readonly $(GO_SMALL) -o $@ github.com/docker/compose/v2/cmd
 	$@ version
