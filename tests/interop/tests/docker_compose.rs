@@ -165,6 +165,33 @@ async fn images_have_versions_and_ports_stay_on_this_machine() -> Result<()> {
     Ok(())
 }
 
+/// Who needs whom; what these need in turn is up by then.
+const NEEDS: [(&str, &[&str]); 4] = [
+    ("traffic", &["edge"]),
+    ("edge", &["orders-envoy"]),
+    ("orders-envoy", &["orders", "stock-envoy"]),
+    ("stock-envoy", &["collector-ready", "stock"]),
+];
+
+#[tokio::test]
+async fn nothing_starts_before_what_it_needs() -> Result<()> {
+    let docker = Docker::start().await?;
+    let file = docker.project(FILE).config().await?;
+    for (name, needs) in NEEDS {
+        let needed = file["services"][name]["depends_on"].as_object().context(name)?;
+        assert_eq!(needed.keys().collect::<Vec<_>>(), needs, "{name}");
+        for (need, how) in needed {
+            let test = &file["services"][need]["healthcheck"]["test"];
+            let condition = how["condition"].as_str().context("a condition")?;
+            match condition {
+                "service_healthy" => assert!(test.is_array(), "{need} has a health check"),
+                _ => assert_eq!(condition, "service_completed_successfully", "{name}: {need}"),
+            }
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn whole_traces_cross_the_three_envoys() -> Result<()> {
     let docker = Docker::start().await?;
