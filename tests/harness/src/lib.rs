@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod receiver;
 pub mod stage;
 pub mod tls;
+pub mod traffic;
 pub mod upstream;
 
 pub use bootstrap::Bootstrap;
@@ -19,6 +20,7 @@ pub use envoy::Envoy;
 pub use receiver::{Answer, Receiver, Span};
 pub use stage::Stage;
 pub use tempfile::TempDir;
+pub use traffic::Traffic;
 pub use upstream::Upstream;
 
 use anyhow::Result;
