@@ -91,6 +91,12 @@ impl Batch {
         Self { first: buffer.len(), buffer, spans: 0 }
     }
 
+    /// One that says that it holds so many spans, for tests of what does not look at them.
+    #[cfg(test)]
+    pub(crate) fn of(spans: usize) -> Self {
+        Self { buffer: Vec::new(), first: 0, spans }
+    }
+
     /// How many spans it holds.
     #[must_use]
     pub fn spans(&self) -> usize {

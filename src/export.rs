@@ -1,16 +1,24 @@
-//! One request in flight to the collector: what it says, how long it may take, how it ended.
+//! One batch on its way to the collector: in flight, or waiting to be sent again.
 //!
-//! The call itself is the host's part. A batch stays here until its answer is known, so that
-//! sending it again needs no other place.
+//! It makes no call and reads no clock: calls are the host's part, a time is a `Duration` since any fixed
+//! moment. A batch stays here until it was taken or is given up; what comes meanwhile waits in the queue.
+
+pub mod answer;
+pub mod backoff;
+pub mod health;
+pub mod retry_after;
 
 use crate::batch::Batch;
-use crate::otlp::response::{PartialSuccess, partial_success};
-use std::fmt;
+use answer::{ExportOutcome, Failure};
+use backoff::RetryPolicy;
 use std::time::Duration;
 
 /// How much longer than its timeout a call may stay unanswered before it is given up. The host
 /// answers a call that times out; this is for a host that does not.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How often in a row the collector may refuse a batch for good before it is left alone for a while.
+const MAX_REFUSALS: u32 = 2;
 
 /// How to speak to the collector. Where it is, is Envoy's part: a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +31,8 @@ pub struct ExporterConfig {
     pub headers: Vec<(String, String)>,
     /// For one exchange.
     pub timeout: Duration,
+    /// When a batch is sent again.
+    pub retry: RetryPolicy,
 }
 
 /// The call that carries a batch.
@@ -38,90 +48,56 @@ pub struct ExportCall<'a> {
     pub timeout: Duration,
 }
 
-/// What the host hands back of a call.
+/// What became of a batch that was sent.
+#[derive(Debug)]
+pub enum Attempt {
+    /// Nothing more will.
+    Ended(Batch, ExportOutcome),
+    /// So many spans will be sent again, for this failure.
+    Again(usize, Failure),
+}
+
+/// What the exporter could send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// A response, the host's own for a timeout or a failed connection included.
-    Response {
-        /// Its status code; zero if it is not a number.
-        status: u16,
-        /// Its body.
-        body: &'a [u8],
-    },
-    /// No response.
-    Reset,
+pub enum Ready {
+    /// Nothing.
+    No,
+    /// The batch that it has, of so many spans, once more.
+    Again(usize),
+    /// A new batch.
+    Next,
 }
 
-/// Why a batch was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The host knows no such cluster.
-    NoCluster,
-    /// The cluster has no healthy host, or no room for a call.
-    NoUpstream,
-    /// No answer in time.
-    Timeout,
-    /// The connection broke, or the answer was too long for the host.
-    Reset,
-    /// A status that says "later": 429, 502, 503 (OTLP/HTTP, section Retryable Response Codes).
-    Unavailable(u16),
-    /// Any other status.
-    Refused(u16),
-}
-
-/// How an export ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ExportOutcome {
-    /// The collector took the batch, maybe without some spans.
-    Taken(PartialSuccess),
-    /// It did not.
-    Failed(Failure),
-}
-
-impl ExportOutcome {
-    /// What an answer means.
-    #[must_use]
-    pub fn of_answer(answer: Answer<'_>) -> Self {
-        match answer {
-            Answer::Response { status: 200..300, body } => Self::Taken(partial_success(body)),
-            Answer::Response { status: 504, .. } => Self::Failed(Failure::Timeout),
-            Answer::Response { status: status @ (429 | 502 | 503), .. } => {
-                Self::Failed(Failure::Unavailable(status))
-            }
-            Answer::Response { status, .. } => Self::Failed(Failure::Refused(status)),
-            Answer::Reset => Self::Failed(Failure::Reset),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCluster => formatter.write_str("there is no such cluster"),
-            Self::NoUpstream => formatter.write_str("the cluster has no healthy host or no room"),
-            Self::Timeout => formatter.write_str("no answer in time"),
-            Self::Reset => formatter.write_str("the connection broke"),
-            Self::Unavailable(status) | Self::Refused(status) => {
-                write!(formatter, "the answer was {status}")
-            }
-        }
-    }
-}
-
-/// The batch that is on its way, if one is.
+/// Sends one batch at a time.
 #[derive(Debug)]
 pub struct Exporter {
     cluster: String,
     headers: Vec<(String, String)>,
     timeout: Duration,
-    in_flight: Option<InFlight>,
+    retry: RetryPolicy,
+    state: State,
+    /// How often in a row the collector failed.
+    failures: u32,
+    /// Until then it is left alone. With each failure longer, until what is sent is but a probe.
+    rest_until: Duration,
 }
 
 #[derive(Debug)]
-struct InFlight {
+enum State {
+    Idle,
+    Waiting(Delivery),
+    InFlight {
+        delivery: Delivery,
+        /// The host's name for the call, once it was made.
+        call: Option<u32>,
+        overdue_at: Duration,
+    },
+}
+
+/// A batch, and until when it is tried.
+#[derive(Debug)]
+struct Delivery {
     batch: Batch,
-    /// The host's name for the call, once it was made.
-    call: Option<u32>,
     give_up_at: Duration,
 }
 
@@ -148,91 +124,171 @@ impl Exporter {
             cluster,
             headers: fixed.chain(config.headers).collect(),
             timeout: config.timeout,
-            in_flight: None,
+            retry: config.retry,
+            state: State::Idle,
+            failures: 0,
+            rest_until: Duration::ZERO,
         }
     }
 
-    /// Whether no call is under way.
+    /// Whether it has no batch.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none()
+        matches!(self.state, State::Idle)
     }
 
-    /// Takes a batch on its way; the call is for the host to make. `seal` gives the request's body.
+    /// Whether a full batch could go at once, as far as is known without a clock.
+    #[must_use]
+    pub fn is_eager(&self) -> bool {
+        self.is_idle() && self.failures == 0
+    }
+
+    /// What it could send now.
+    #[must_use]
+    pub fn ready(&self, now: Duration) -> Ready {
+        match &self.state {
+            _ if now < self.rest_until => Ready::No,
+            State::Idle => Ready::Next,
+            State::Waiting(delivery) => Ready::Again(delivery.batch.spans()),
+            State::InFlight { .. } => Ready::No,
+        }
+    }
+
+    /// Takes a new batch on its way, when it is ready for one; the call is for the host to make. `seal` gives the
+    /// request's body.
     pub fn begin(
         &mut self,
         batch: Batch,
         now: Duration,
         seal: impl FnOnce(&mut Batch) -> &[u8],
     ) -> ExportCall<'_> {
-        let give_up_at = now + self.timeout + GRACE;
-        let in_flight = self.in_flight.insert(InFlight { batch, call: None, give_up_at });
-        ExportCall {
-            cluster: &self.cluster,
-            headers: &self.headers,
-            body: seal(&mut in_flight.batch),
-            timeout: self.timeout,
+        let give_up_at = now + self.retry.max_elapsed_time;
+        self.send(Delivery { batch, give_up_at }, now, seal)
+    }
+
+    /// Sends the batch that it has once more, if that is waiting.
+    pub fn resend(
+        &mut self,
+        now: Duration,
+        seal: impl FnOnce(&mut Batch) -> &[u8],
+    ) -> Option<ExportCall<'_>> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Waiting(delivery) => Some(self.send(delivery, now, seal)),
+            other => {
+                self.state = other;
+                None
+            }
         }
+    }
+
+    fn send(
+        &mut self,
+        delivery: Delivery,
+        now: Duration,
+        seal: impl FnOnce(&mut Batch) -> &[u8],
+    ) -> ExportCall<'_> {
+        let overdue_at = now + self.timeout + GRACE;
+        self.state = State::InFlight { delivery, call: None, overdue_at };
+        let body = match &mut self.state {
+            State::InFlight { delivery, .. } => seal(&mut delivery.batch),
+            State::Idle | State::Waiting(_) => &[],
+        };
+        ExportCall { cluster: &self.cluster, headers: &self.headers, body, timeout: self.timeout }
     }
 
     /// Notes the host's name for the call that was made.
-    pub fn handle_called(&mut self, call: u32) {
-        if let Some(in_flight) = &mut self.in_flight {
-            in_flight.call = Some(call);
+    pub fn handle_called(&mut self, name: u32) {
+        if let State::InFlight { call, .. } = &mut self.state {
+            *call = Some(name);
         }
     }
 
-    /// Gives back the batch of a call that the host refused to make.
-    pub fn handle_not_called(&mut self) -> Option<Batch> {
-        Some(self.in_flight.take_if(|in_flight| in_flight.call.is_none())?.batch)
+    /// The host refused to make the call. `random` says how long the wait is, where one follows.
+    pub fn handle_not_called(
+        &mut self,
+        failure: Failure,
+        now: Duration,
+        random: u64,
+    ) -> Option<Attempt> {
+        let delivery = self.take_if(|call, _| call.is_none())?;
+        Some(self.fail(delivery, failure, now, random))
     }
 
-    /// Gives back the batch of a call that was answered; a call that was given up has none.
-    pub fn handle_answer(&mut self, call: u32) -> Option<Batch> {
-        Some(self.in_flight.take_if(|in_flight| in_flight.call == Some(call))?.batch)
+    /// The call was answered. One that was given up is not known any more.
+    pub fn handle_answer(
+        &mut self,
+        name: u32,
+        outcome: ExportOutcome,
+        now: Duration,
+        random: u64,
+    ) -> Option<Attempt> {
+        let delivery = self.take_if(|call, _| call == Some(name))?;
+        Some(match outcome {
+            ExportOutcome::Taken(partial) => {
+                self.failures = 0;
+                self.rest_until = now;
+                Attempt::Ended(delivery.batch, ExportOutcome::Taken(partial))
+            }
+            ExportOutcome::Failed(failure) => self.fail(delivery, failure, now, random),
+        })
     }
 
-    /// Gives back the batch of a call whose answer is overdue.
-    pub fn take_overdue(&mut self, now: Duration) -> Option<Batch> {
-        Some(self.in_flight.take_if(|in_flight| now >= in_flight.give_up_at)?.batch)
+    /// Gives up a call whose answer is overdue.
+    pub fn handle_overdue(&mut self, now: Duration, random: u64) -> Option<Attempt> {
+        let delivery = self.take_if(|_, overdue_at| now >= overdue_at)?;
+        Some(self.fail(delivery, Failure::Timeout, now, random))
     }
 
-    /// Gives back whatever is on its way, when the filter goes.
+    /// Gives back whatever it has, when the filter goes.
     pub fn take_any(&mut self) -> Option<Batch> {
-        Some(self.in_flight.take()?.batch)
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => None,
+            State::Waiting(delivery) | State::InFlight { delivery, .. } => Some(delivery.batch),
+        }
+    }
+
+    /// Whether a call is under way.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight { .. })
+    }
+
+    /// Takes the batch in flight out, if its call, and when that is overdue, are as they must be.
+    fn take_if(&mut self, is_it: impl FnOnce(Option<u32>, Duration) -> bool) -> Option<Delivery> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::InFlight { delivery, call, overdue_at } if is_it(call, overdue_at) => {
+                Some(delivery)
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    fn fail(
+        &mut self,
+        delivery: Delivery,
+        failure: Failure,
+        now: Duration,
+        random: u64,
+    ) -> Attempt {
+        self.failures = self.failures.saturating_add(1);
+        let tolerated = if failure.is_transient() { 0 } else { MAX_REFUSALS };
+        let wait = match self.failures.saturating_sub(tolerated) {
+            0 => Duration::ZERO,
+            failures => self.retry.wait(failures, random),
+        };
+        let wait = failure.retry_after().map_or(wait, |asked| asked.max(wait));
+        self.rest_until = now.saturating_add(wait);
+        if failure.is_transient() && self.rest_until < delivery.give_up_at {
+            let spans = delivery.batch.spans();
+            self.state = State::Waiting(delivery);
+            return Attempt::Again(spans, failure);
+        }
+        Attempt::Ended(delivery.batch, ExportOutcome::Failed(failure))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_mean_what_otlp_says() {
-        let taken = |rejected_spans| {
-            ExportOutcome::Taken(PartialSuccess { rejected_spans, ..PartialSuccess::default() })
-        };
-        let response = |status| Answer::Response { status, body: &[] };
-        let cases = [
-            (response(200), taken(0), "taken"),
-            (response(202), taken(0), "taken, for later"),
-            (
-                Answer::Response { status: 200, body: &[0x0a, 0x02, 0x08, 0x03] },
-                taken(3),
-                "taken in part",
-            ),
-            (response(400), ExportOutcome::Failed(Failure::Refused(400)), "our mistake"),
-            (response(401), ExportOutcome::Failed(Failure::Refused(401)), "no right"),
-            (response(429), ExportOutcome::Failed(Failure::Unavailable(429)), "too many"),
-            (response(500), ExportOutcome::Failed(Failure::Refused(500)), "its mistake"),
-            (response(502), ExportOutcome::Failed(Failure::Unavailable(502)), "a broken way"),
-            (response(503), ExportOutcome::Failed(Failure::Unavailable(503)), "busy"),
-            (response(504), ExportOutcome::Failed(Failure::Timeout), "the host's own timeout"),
-            (response(0), ExportOutcome::Failed(Failure::Refused(0)), "no status"),
-            (Answer::Reset, ExportOutcome::Failed(Failure::Reset), "no response"),
-        ];
-        for (answer, expected, reason) in cases {
-            assert_eq!(ExportOutcome::of_answer(answer), expected, "{reason}");
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,8 @@
 //! What happens in between is the tracer's. A callback never pauses a request.
 
 use crate::config::{Config, Environment};
-use crate::export::Answer;
+use crate::export::answer::Answer;
+use crate::export::retry_after;
 use crate::host::wire::HeaderMap;
 use crate::host::{self, Metrics, OutcomeReader};
 use crate::id::IdGenerator;
@@ -16,7 +17,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a worker looks for work.
 const TICK: Duration = Duration::from_millis(100);
@@ -76,7 +77,7 @@ impl Root {
             while let Some(call) = tracer.poll_export(now) {
                 match host::call(&call) {
                     Ok(call) => tracer.handle_called(call),
-                    Err(failure) => tracer.handle_not_called(failure),
+                    Err(failure) => tracer.handle_not_called(failure, now),
                 }
             }
         }
@@ -102,9 +103,10 @@ impl Context for Root {
                 0 => Vec::new(),
                 size => host::answer_body(size),
             };
-            Answer::Response { status: host::answer_status(), body: &body }
+            let retry_after = retry_after::read(&host::answer_retry_after(), SystemTime::now());
+            Answer::Response { status: host::answer_status(), retry_after, body: &body }
         };
-        running.tracer.borrow_mut().handle_answer(call, answer);
+        running.tracer.borrow_mut().handle_answer(call, answer, self.started.elapsed());
         self.export(running);
     }
 }

@@ -6,7 +6,8 @@
 pub mod outcome;
 pub mod wire;
 
-use crate::export::{ExportCall, Failure};
+use crate::export::ExportCall;
+use crate::export::answer::Failure;
 use crate::resource::Node;
 use crate::stats::{Metric, MetricKind};
 use outcome::{ATTRIBUTES, OutcomeValues};
@@ -141,6 +142,12 @@ pub fn call(call: &ExportCall<'_>) -> Result<u32, Failure> {
 pub fn answer_status() -> u16 {
     let status = header(MapType::HttpCallResponseHeaders, ":status").unwrap_or_default();
     std::str::from_utf8(&status).ok().and_then(|digits| digits.parse().ok()).unwrap_or_default()
+}
+
+/// `Retry-After` of an export call's answer, in its callback; empty if it has none.
+#[must_use]
+pub fn answer_retry_after() -> Vec<u8> {
+    header(MapType::HttpCallResponseHeaders, "retry-after").unwrap_or_default()
 }
 
 /// The body of an export call's answer, in its callback.

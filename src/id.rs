@@ -93,6 +93,11 @@ impl IdGenerator {
         }
     }
 
+    /// Any number, for what is neither a trace nor a span.
+    pub fn number(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Sixteen random bytes, for an identifier that is neither a trace nor a span.
     pub fn bytes(&mut self) -> [u8; 16] {
         *self.trace_id().as_bytes()

@@ -4,7 +4,7 @@
 //! the next tick.
 
 use crate::batch::Refused;
-use crate::export::Failure;
+use crate::export::answer::Failure;
 
 /// Whether the host adds up or holds a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,9 @@ metrics! {
     FailedUnavailable = Counter "otel.sdk.exporter.span.failed.unavailable",
     /// Lost: the collector answered that it won't take them.
     FailedRefused = Counter "otel.sdk.exporter.span.failed.refused",
-    /// Waiting to be sent.
+    /// Tries to send a batch again.
+    Retries = Counter "otel.sdk.exporter.retries",
+    /// Waiting to be sent, or to be sent again.
     Queued = Gauge "otel.sdk.exporter.span.queued",
     /// Sent, not answered.
     InFlight = Gauge "otel.sdk.exporter.span.inflight",
@@ -119,7 +121,7 @@ impl From<Failure> for Metric {
             Failure::NoUpstream => Self::FailedNoUpstream,
             Failure::Timeout => Self::FailedTimeout,
             Failure::Reset => Self::FailedReset,
-            Failure::Unavailable(_) => Self::FailedUnavailable,
+            Failure::Unavailable { .. } => Self::FailedUnavailable,
             Failure::Refused(_) => Self::FailedRefused,
         }
     }

@@ -2,10 +2,12 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is handed to it.
 
-use crate::batch::{Batch, Queue};
+use crate::batch::Queue;
 use crate::config::Config;
 use crate::context::{SpanContext, TraceFlags};
-use crate::export::{Answer, ExportCall, ExportOutcome, Exporter, Failure};
+use crate::export::answer::{Answer, ExportOutcome, Failure};
+use crate::export::health::CollectorHealth;
+use crate::export::{Attempt, ExportCall, Exporter, Ready};
 use crate::host::wire::HeaderMap;
 use crate::id::{IdGenerator, SpanId};
 use crate::otlp::Span;
@@ -48,13 +50,6 @@ struct Redirected {
     start: u64,
     /// How long the first pass took, in nanoseconds.
     duration: u64,
-}
-
-/// What was last logged of the collector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CollectorHealth {
-    Taking,
-    Failing { lost: usize },
 }
 
 /// What was decided of a request when it started.
@@ -108,7 +103,7 @@ impl Tracer {
             exporter: Exporter::new(config.envoy.cluster, config.exporter),
             stats: Stats::default(),
             redirected: None,
-            health: CollectorHealth::Taking,
+            health: CollectorHealth::default(),
         }
     }
 
@@ -210,8 +205,12 @@ impl Tracer {
                 self.stats.add(Metric::Queued, 1);
                 self.count(Metric::Queued, dropped, Direction::Down);
                 self.count(Metric::DroppedQueueFull, dropped, Direction::Up);
+                self.health.lost(dropped);
             }
-            Err(reason) => self.stats.add(Metric::from(reason), 1),
+            Err(reason) => {
+                self.stats.add(Metric::from(reason), 1);
+                self.health.lost(1);
+            }
         }
     }
 
@@ -221,17 +220,23 @@ impl Tracer {
         if let Some(redirected) = self.redirected.take() {
             self.finish_redirected(redirected);
         }
-        if let Some(batch) = self.exporter.take_overdue(now) {
-            self.settle(batch, ExportOutcome::Failed(Failure::Timeout));
+        let attempt = self.exporter.handle_overdue(now, self.ids.number());
+        self.settle(attempt);
+        match self.exporter.ready(now) {
+            Ready::No => None,
+            Ready::Again(spans) => {
+                self.stats.add(Metric::Retries, 1);
+                self.depart(spans);
+                let queue = &self.queue;
+                self.exporter.resend(now, |batch| queue.request(batch))
+            }
+            Ready::Next => {
+                let batch = self.queue.take_due(now)?;
+                self.depart(batch.spans());
+                let queue = &self.queue;
+                Some(self.exporter.begin(batch, now, |batch| queue.request(batch)))
+            }
         }
-        if !self.exporter.is_idle() {
-            return None;
-        }
-        let batch = self.queue.take_due(now)?;
-        self.count(Metric::Queued, batch.spans(), Direction::Down);
-        self.count(Metric::InFlight, batch.spans(), Direction::Up);
-        let queue = &self.queue;
-        Some(self.exporter.begin(batch, now, |batch| queue.request(batch)))
     }
 
     /// Whether a look at the clock could lead to anything.
@@ -243,7 +248,7 @@ impl Tracer {
     /// Whether a batch is full and could be sent at once.
     #[must_use]
     pub fn has_full_batch(&self) -> bool {
-        self.exporter.is_idle() && self.queue.has_full_batch()
+        self.exporter.is_eager() && self.queue.has_full_batch()
     }
 
     /// The host made the call and named it.
@@ -252,23 +257,23 @@ impl Tracer {
     }
 
     /// The host refused to make the call.
-    pub fn handle_not_called(&mut self, failure: Failure) {
-        if let Some(batch) = self.exporter.handle_not_called() {
-            self.settle(batch, ExportOutcome::Failed(failure));
-        }
+    pub fn handle_not_called(&mut self, failure: Failure, now: Duration) {
+        let attempt = self.exporter.handle_not_called(failure, now, self.ids.number());
+        self.settle(attempt);
     }
 
     /// The call was answered.
-    pub fn handle_answer(&mut self, call: u32, answer: Answer<'_>) {
-        if let Some(batch) = self.exporter.handle_answer(call) {
-            self.settle(batch, ExportOutcome::of_answer(answer));
-        }
+    pub fn handle_answer(&mut self, call: u32, answer: Answer<'_>, now: Duration) {
+        let outcome = ExportOutcome::of_answer(answer);
+        let attempt = self.exporter.handle_answer(call, outcome, now, self.ids.number());
+        self.settle(attempt);
     }
 
     /// Counts what can no longer be sent.
     pub fn shut_down(&mut self) {
+        let gauge = if self.exporter.is_in_flight() { Metric::InFlight } else { Metric::Queued };
         if let Some(batch) = self.exporter.take_any() {
-            self.count(Metric::InFlight, batch.spans(), Direction::Down);
+            self.count(gauge, batch.spans(), Direction::Down);
             self.count(Metric::DroppedShutdown, batch.spans(), Direction::Up);
         }
         let queued = self.queue.spans();
@@ -287,38 +292,40 @@ impl Tracer {
         self.end(span, &Outcome { start, duration, ..Outcome::default() });
     }
 
-    fn settle(&mut self, batch: Batch, outcome: ExportOutcome) {
-        let spans = batch.spans();
-        self.count(Metric::InFlight, spans, Direction::Down);
-        match outcome {
-            ExportOutcome::Taken(partial) => {
-                let rejected = usize::try_from(partial.rejected_spans).unwrap_or(spans).min(spans);
-                self.count(Metric::Rejected, rejected, Direction::Up);
-                self.count(Metric::Exported, spans - rejected, Direction::Up);
-                if !partial.error_message.is_empty() {
-                    log::warn!(
-                        "the collector rejected {rejected} of {spans} spans: {}",
-                        partial.error_message
-                    );
-                }
-                if let CollectorHealth::Failing { lost } = self.health {
-                    log::info!("the collector takes spans again; {lost} were lost");
-                    self.health = CollectorHealth::Taking;
-                }
+    /// Counts spans as on their way that waited.
+    fn depart(&mut self, spans: usize) {
+        self.count(Metric::Queued, spans, Direction::Down);
+        self.count(Metric::InFlight, spans, Direction::Up);
+    }
+
+    fn settle(&mut self, attempt: Option<Attempt>) {
+        match attempt {
+            None => {}
+            Some(Attempt::Again(spans, failure)) => {
+                self.count(Metric::InFlight, spans, Direction::Down);
+                self.count(Metric::Queued, spans, Direction::Up);
+                self.health.failed(failure);
             }
-            ExportOutcome::Failed(failure) => {
-                self.count(Metric::from(failure), spans, Direction::Up);
-                let lost = match self.health {
-                    CollectorHealth::Taking => {
-                        log::warn!("the collector does not take spans: {failure}");
-                        0
+            Some(Attempt::Ended(batch, outcome)) => {
+                let spans = batch.spans();
+                self.count(Metric::InFlight, spans, Direction::Down);
+                match outcome {
+                    ExportOutcome::Taken(partial) => {
+                        let rejected = usize::try_from(partial.rejected_spans);
+                        let rejected = rejected.unwrap_or(spans).min(spans);
+                        self.count(Metric::Rejected, rejected, Direction::Up);
+                        self.count(Metric::Exported, spans - rejected, Direction::Up);
+                        self.health.took(spans, partial);
                     }
-                    CollectorHealth::Failing { lost } => lost,
-                };
-                self.health = CollectorHealth::Failing { lost: lost + spans };
+                    ExportOutcome::Failed(failure) => {
+                        self.count(Metric::from(failure), spans, Direction::Up);
+                        self.health.failed(failure);
+                        self.health.lost(spans);
+                    }
+                }
+                self.queue.recycle(batch);
             }
         }
-        self.queue.recycle(batch);
     }
 
     fn count(&mut self, metric: Metric, spans: usize, direction: Direction) {

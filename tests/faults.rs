@@ -21,10 +21,13 @@ async fn load(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The filter with a short timeout, so that a test need not wait long for one.
+/// The filter with a short timeout and no retry, so that a test need not wait long for a loss.
 fn impatient(edge: Bootstrap) -> Result<Bootstrap> {
     let batch = json!({"exporter": {"otlp_http": {"timeout": 200}}});
-    let configuration = json!({"tracer_provider": {"processors": [{"batch": batch}]}});
+    let retry = json!({"initial_interval": 10, "max_interval": 50, "max_elapsed_time": 0});
+    let configuration = json!({
+        "tracer_provider": {"processors": [{"batch": batch}]}, "envoy": {"retry": retry},
+    });
     edge.filter("ingress", &configuration.to_string())
 }
 
@@ -178,10 +181,10 @@ fn comparable(mut reply: Reply) -> Reply {
 
 #[tokio::test]
 async fn a_collector_that_comes_back_gets_spans_again() -> Result<()> {
-    let busy = Stage::start(Ok).await?;
+    let busy = Stage::start(impatient).await?;
     busy.collector.answer(Answer::Status(503));
     let port = harness::free_port()?;
-    let mut absent = Stage::start(|edge| edge.cluster("otel_collector", port)).await?;
+    let mut absent = Stage::start(|edge| impatient(edge)?.cluster("otel_collector", port)).await?;
     for (stage, what) in [(&busy, "busy"), (&absent, "absent")] {
         for request in 1..=5 {
             client::get(stage.port(), "/").await?;

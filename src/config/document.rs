@@ -81,7 +81,7 @@ pub(super) fn read(
         Some(disabled) => disabled.bool()?,
         None => boolean("OTEL_SDK_DISABLED", environment, warnings).unwrap_or_default(),
     };
-    let (envoy, batch) = envoy::read(&root)?;
+    let (envoy, export) = envoy::read(&root)?;
     let provider = root.get("tracer_provider").map(|it| it.object(TRACER_PROVIDER)).transpose()?;
     let of_provider = |key: &str| provider.as_ref().and_then(|provider| provider.get(key));
     let limits = limits(&root, of_provider("limits").as_ref(), environment, warnings)?;
@@ -90,8 +90,7 @@ pub(super) fn read(
         None => sampler::from_environment(environment, warnings).unwrap_or_else(sampler::default),
     };
     let processors = of_provider("processors");
-    let (batch, exporter) =
-        exporter::read(processors.as_ref(), &envoy.cluster, batch, environment, warnings)?;
+    let (batch, exporter) = exporter::read(processors.as_ref(), &export, environment, warnings)?;
     Ok(Config {
         disabled,
         log_level: log_level(&root)?,

@@ -4,10 +4,19 @@ use super::EnvoyConfig;
 use super::cursor::{Keys, Object};
 use super::error::ConfigError;
 use crate::batch::{BatchLimits, QueueFullPolicy};
+use crate::export::backoff::RetryPolicy;
 use crate::semconv::SpanKindSetting;
+use std::time::Duration;
 
 const ENVOY: Keys = Keys {
-    accepted: &["cluster", "span_kind", "max_queue_bytes", "max_export_batch_bytes", "queue_full"],
+    accepted: &[
+        "cluster",
+        "span_kind",
+        "max_queue_bytes",
+        "max_export_batch_bytes",
+        "queue_full",
+        "retry",
+    ],
     unsupported: &[
         "incoming",
         "outgoing",
@@ -20,6 +29,11 @@ const ENVOY: Keys = Keys {
     ],
 };
 
+const RETRY: Keys =
+    Keys { accepted: &["initial_interval", "max_interval", "max_elapsed_time"], unsupported: &[] };
+
+/// An hour, in milliseconds.
+const MAX_INTERVAL: usize = 60 * 60 * 1000;
 /// Bytes that a limit has at least: less than a span may need.
 const MIN_BYTES: usize = 1024;
 /// Bytes that a queue may hold: a tenth of what a VM may have.
@@ -27,9 +41,19 @@ const MAX_QUEUE_BYTES: usize = 100 << 20;
 /// Bytes that a request may hold (OTLP, section Protobuf payload limits).
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
-/// Reads the key, and those limits of the queue that OpenTelemetry's schema does not have; the others are
-/// the defaults.
-pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, BatchLimits), ConfigError> {
+/// What the key says of the exporter and its queue, which OpenTelemetry's schema does not have.
+#[derive(Clone, Debug)]
+pub(super) struct Export {
+    /// The cluster of the collector.
+    pub cluster: String,
+    /// The limits; those that the schema has are the defaults.
+    pub limits: BatchLimits,
+    /// When a batch is sent again.
+    pub retry: RetryPolicy,
+}
+
+/// Reads the key.
+pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, Export), ConfigError> {
     let envoy = root.get("envoy").map(|envoy| envoy.object(ENVOY)).transpose()?;
     let member = |key: &str| envoy.as_ref().and_then(|envoy| envoy.get(key));
     let cluster = match member("cluster") {
@@ -63,5 +87,30 @@ pub(super) fn read(root: &Object<'_>) -> Result<(EnvoyConfig, BatchLimits), Conf
         None => defaults.queue_full,
     };
     let limits = BatchLimits { max_queue_bytes, max_batch_bytes, queue_full, ..defaults };
-    Ok((EnvoyConfig { cluster: cluster.to_owned(), span_kind }, limits))
+    let retry = match member("retry") {
+        Some(retry) => read_retry(&retry.object(RETRY)?)?,
+        None => RetryPolicy::default(),
+    };
+    let cluster = cluster.to_owned();
+    let export = Export { cluster: cluster.clone(), limits, retry };
+    Ok((EnvoyConfig { cluster, span_kind }, export))
+}
+
+fn read_retry(retry: &Object<'_>) -> Result<RetryPolicy, ConfigError> {
+    let defaults = RetryPolicy::default();
+    let interval = |key: &str, range| {
+        let count = retry.get(key).map(|interval| interval.count(range)).transpose();
+        count.map(|count| count.map(|count| Duration::from_millis(count as u64)))
+    };
+    let initial = interval("initial_interval", 1..=MAX_INTERVAL)?;
+    // Within the other bound where only one is given.
+    let shortest = initial.map_or(1, |initial| usize::try_from(initial.as_millis()).unwrap_or(1));
+    let max = interval("max_interval", shortest..=MAX_INTERVAL)?;
+    let max_interval = max.unwrap_or(defaults.max_interval.max(initial.unwrap_or_default()));
+    Ok(RetryPolicy {
+        initial_interval: initial.unwrap_or(defaults.initial_interval.min(max_interval)),
+        max_interval,
+        max_elapsed_time: interval("max_elapsed_time", 0..=MAX_INTERVAL)?
+            .unwrap_or(defaults.max_elapsed_time),
+    })
 }

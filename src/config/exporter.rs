@@ -4,6 +4,7 @@
 use super::cursor::{Cursor, Keys, Object};
 use super::endpoint::Endpoint;
 use super::environment::Environment;
+use super::envoy::Export;
 use super::error::ConfigError;
 use super::headers;
 use crate::batch::BatchLimits;
@@ -33,12 +34,11 @@ const OTLP_HTTP: Keys = Keys {
     unsupported: &["tls"],
 };
 
-/// Reads the processors; `cluster` names the authority if no endpoint does, `defaults` hold what the
-/// batch processor does not say.
+/// Reads the processors; `known` holds what the key `envoy` says: its cluster names the authority if no endpoint
+/// does, its limits are those that the batch processor does not say.
 pub(super) fn read(
     processors: Option<&Cursor<'_>>,
-    cluster: &str,
-    defaults: BatchLimits,
+    known: &Export,
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<(BatchLimits, ExporterConfig), ConfigError> {
@@ -53,8 +53,8 @@ pub(super) fn read(
             }
         }
     };
-    let limits = batch_limits(batch.as_ref(), defaults, environment, warnings)?;
-    let exporter = otlp_http(exporter.as_ref(), cluster, environment, warnings)?;
+    let limits = batch_limits(batch.as_ref(), known.limits, environment, warnings)?;
+    let exporter = otlp_http(exporter.as_ref(), known, environment, warnings)?;
     let longest = export_timeout(batch.as_ref(), environment, warnings)?;
     let timeout = exporter.timeout.min(longest);
     Ok((limits, ExporterConfig { timeout, ..exporter }))
@@ -120,7 +120,7 @@ fn export_timeout(
 
 fn otlp_http(
     settings: Option<&Object<'_>>,
-    cluster: &str,
+    known: &Export,
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<ExporterConfig, ConfigError> {
@@ -129,7 +129,7 @@ fn otlp_http(
         Some(endpoint) => Some(configured_endpoint(endpoint)?),
         None => Endpoint::from_environment(environment, warnings),
     };
-    let endpoint = endpoint.unwrap_or_else(|| Endpoint::of_cluster(cluster));
+    let endpoint = endpoint.unwrap_or_else(|| Endpoint::of_cluster(&known.cluster));
     if endpoint.path == "/" {
         let warning = "the endpoint has no path: spans go to /, but collectors take /v1/traces";
         warnings.push(warning.to_owned());
@@ -153,6 +153,7 @@ fn otlp_http(
         authority: endpoint.authority,
         headers: headers::read(settings, environment, warnings)?,
         timeout: timeout.map_or(Duration::from_secs(10), milliseconds),
+        retry: known.retry,
     })
 }
 

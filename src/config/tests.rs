@@ -68,8 +68,27 @@ fn every_key_is_read() {
     assert_eq!(config.http.server.known_methods, ["GET", "POST"]);
     assert_eq!(config.http.client.known_methods.len(), 10, "the default");
     assert_eq!(config.http.sensitive_query_parameters, ["token"]);
+    assert_eq!(config.exporter.retry.initial_interval, Duration::from_millis(200));
+    assert_eq!(config.exporter.retry.max_interval, Duration::from_secs(3));
+    assert_eq!(config.exporter.retry.max_elapsed_time, Duration::from_secs(20));
     assert_eq!(config.envoy.cluster, "outbound|4318||otel");
     assert_eq!(config.envoy.span_kind, SpanKindSetting::Client);
+}
+
+#[test]
+fn one_interval_of_retries_moves_the_other() {
+    let cases = [
+        ("{}", 1000, 5000, "the defaults"),
+        (r#"{"initial_interval": 9000}"#, 9000, 9000, "longer than the longest by default"),
+        (r#"{"max_interval": 10}"#, 10, 10, "shorter than the shortest by default"),
+        (r#"{"initial_interval": 10, "max_interval": 20}"#, 10, 20, "both"),
+    ];
+    for (retry, initial, max, reason) in cases {
+        let json = format!(r#"{{"envoy": {{"retry": {retry}}}}}"#);
+        let retry = parse(&json).expect(reason).exporter.retry;
+        assert_eq!(retry.initial_interval, Duration::from_millis(initial), "{reason}");
+        assert_eq!(retry.max_interval, Duration::from_millis(max), "{reason}");
+    }
 }
 
 /// The table of refusals: documents and what is said of each.

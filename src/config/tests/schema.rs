@@ -46,6 +46,15 @@ const BEYOND_A_SCHEMA: &[Beyond] = &[
         example: r#"{"envoy": {"max_queue_bytes": 1024, "max_export_batch_bytes": 2048}}"#,
     },
     Beyond {
+        reason: "one key's value limits another's",
+        place: "envoy.retry.max_interval",
+        breaks: |document| {
+            let initial = number(document, "/envoy/retry/initial_interval");
+            number(document, "/envoy/retry/max_interval") < initial
+        },
+        example: r#"{"envoy": {"retry": {"initial_interval": 10, "max_interval": 9}}}"#,
+    },
+    Beyond {
         reason: "what percent-encoding stands for: it must be UTF-8",
         place: "resource.attributes_list",
         breaks: |document| text(document, "/resource/attributes_list").contains('%'),

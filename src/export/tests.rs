@@ -1,0 +1,141 @@
+use super::*;
+use crate::otlp::response::PartialSuccess;
+
+const INITIAL: Duration = Duration::from_secs(1);
+const MAX: Duration = Duration::from_secs(4);
+const GIVE_UP: Duration = Duration::from_secs(10);
+const BUSY: Failure = Failure::Unavailable { status: 503, retry_after: None };
+/// The random number that gives the shortest wait.
+const SHORTEST: u64 = 0;
+
+fn exporter() -> Exporter {
+    let retry =
+        RetryPolicy { initial_interval: INITIAL, max_interval: MAX, max_elapsed_time: GIVE_UP };
+    let config = ExporterConfig {
+        path: "/v1/traces".into(),
+        authority: "collector".into(),
+        headers: Vec::new(),
+        timeout: Duration::from_secs(10),
+        retry,
+    };
+    Exporter::new("collector".into(), config)
+}
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Sends what is ready, as call `name`.
+fn send(exporter: &mut Exporter, now: Duration, name: u32) {
+    match exporter.ready(now) {
+        Ready::No => panic!("nothing is ready at {now:?}"),
+        Ready::Next => drop(exporter.begin(Batch::of(3), now, |_| &[])),
+        Ready::Again(spans) => {
+            assert_eq!(spans, 3, "the batch that it has");
+            assert!(exporter.resend(now, |_| &[]).is_some(), "it is there");
+        }
+    }
+    exporter.handle_called(name);
+}
+
+fn fail(exporter: &mut Exporter, failure: Failure, now: Duration, name: u32) -> Attempt {
+    let outcome = ExportOutcome::Failed(failure);
+    exporter.handle_answer(name, outcome, now, SHORTEST).expect("the call is known")
+}
+
+fn take(exporter: &mut Exporter, now: Duration, name: u32) -> Attempt {
+    let outcome = ExportOutcome::Taken(PartialSuccess::default());
+    exporter.handle_answer(name, outcome, now, SHORTEST).expect("the call is known")
+}
+
+#[test]
+fn a_batch_is_sent_again_after_a_wait_until_it_is_taken() {
+    let mut exporter = exporter();
+    send(&mut exporter, at(0), 1);
+    assert_eq!(exporter.ready(at(0)), Ready::No, "one batch at a time");
+    assert!(matches!(fail(&mut exporter, BUSY, at(0), 1), Attempt::Again(3, BUSY)));
+    assert_eq!(exporter.ready(at(0)), Ready::No, "not at once");
+    assert!(!exporter.is_idle(), "the batch is kept");
+    send(&mut exporter, at(1), 2);
+    assert!(matches!(take(&mut exporter, at(1), 2), Attempt::Ended(_, ExportOutcome::Taken(_))));
+    assert_eq!(exporter.ready(at(1)), Ready::Next, "the next one goes at once");
+}
+
+#[test]
+fn a_batch_is_given_up_after_its_time() {
+    let mut exporter = exporter();
+    let mut tries = 0;
+    let mut now = at(0);
+    let ended = loop {
+        while exporter.ready(now) == Ready::No {
+            now += at(1);
+        }
+        tries += 1;
+        send(&mut exporter, now, tries);
+        if let Attempt::Ended(batch, outcome) = fail(&mut exporter, BUSY, now, tries) {
+            break (batch.spans(), outcome);
+        }
+    };
+    assert_eq!(ended, (3, ExportOutcome::Failed(BUSY)), "for its last failure");
+    assert_eq!(now, at(9), "the next try would come too late");
+    assert_eq!(exporter.ready(at(9)), Ready::No, "the next batch waits, too");
+    assert_eq!(exporter.ready(at(10)), Ready::Next, "and is the probe");
+}
+
+#[test]
+fn what_may_not_pass_is_not_tried_again() {
+    for failure in [Failure::NoCluster, Failure::Refused(400)] {
+        let mut exporter = exporter();
+        for name in 1..=MAX_REFUSALS {
+            send(&mut exporter, at(0), name);
+            let attempt = fail(&mut exporter, failure, at(0), name);
+            assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(_))), "{failure}");
+            assert_eq!(exporter.ready(at(0)), Ready::Next, "{failure}: the next may be better");
+        }
+        send(&mut exporter, at(0), 9);
+        fail(&mut exporter, failure, at(0), 9);
+        assert_eq!(exporter.ready(at(0)), Ready::No, "{failure}: too often in a row");
+        assert_eq!(exporter.ready(at(1)), Ready::Next, "{failure}: a probe");
+    }
+}
+
+#[test]
+fn the_collector_is_left_alone_for_as_long_as_it_asks() {
+    let asks = |seconds| Failure::Unavailable { status: 429, retry_after: Some(at(seconds)) };
+    let mut exporter = exporter();
+    send(&mut exporter, at(0), 1);
+    assert!(matches!(fail(&mut exporter, asks(7), at(0), 1), Attempt::Again(..)));
+    assert_eq!(exporter.ready(at(6)), Ready::No, "longer than the longest wait of ours");
+    send(&mut exporter, at(7), 2);
+    let attempt = fail(&mut exporter, asks(7), at(7), 2);
+    assert!(matches!(attempt, Attempt::Ended(..)), "given up: it asks for more time than there is");
+    assert_eq!(exporter.ready(at(13)), Ready::No, "the next batch waits for as long");
+    assert_eq!(exporter.ready(at(14)), Ready::Next);
+
+    let mut exporter = self::exporter();
+    send(&mut exporter, at(0), 1);
+    fail(&mut exporter, asks(0), at(0), 1);
+    assert_eq!(exporter.ready(at(0)), Ready::No, "never shorter than the shortest wait of ours");
+}
+
+#[test]
+fn only_the_answer_to_the_call_counts() {
+    let mut exporter = exporter();
+    send(&mut exporter, at(0), 1);
+    let late = || ExportOutcome::Failed(BUSY);
+    assert!(exporter.handle_answer(9, late(), at(0), SHORTEST).is_none(), "another call");
+    assert!(exporter.handle_not_called(BUSY, at(0), SHORTEST).is_none(), "it was made");
+    assert!(exporter.handle_overdue(at(14), SHORTEST).is_none(), "the host may still answer");
+    let attempt = exporter.handle_overdue(at(15), SHORTEST).expect("it does not");
+    assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(Failure::Timeout))));
+    assert!(exporter.handle_answer(1, late(), at(15), SHORTEST).is_none(), "it was given up");
+}
+
+#[test]
+fn a_call_that_was_not_made_is_made_again() {
+    let mut exporter = exporter();
+    exporter.begin(Batch::of(3), at(0), |_| &[]);
+    let attempt = exporter.handle_not_called(Failure::NoUpstream, at(0), SHORTEST);
+    assert!(matches!(attempt, Some(Attempt::Again(3, Failure::NoUpstream))));
+    send(&mut exporter, at(1), 1);
+}
