@@ -6,6 +6,7 @@
 pub mod chromium;
 pub mod collector;
 pub mod docker;
+pub mod envoy_gateway;
 pub mod istio;
 pub mod process;
 pub mod registry;
