@@ -39,9 +39,20 @@ impl Collector {
     /// # Errors
     /// It was not built, or is not healthy in time; what it logged stands in the error.
     pub async fn with(configuration: &Path, variables: &[(&str, String)]) -> Result<Self> {
+        Self::run(Command::new(peer("collector", "collector")?), configuration, variables).await
+    }
+
+    /// Starts this command, which ends with the program of a Collector, as [`Collector::with`] does.
+    ///
+    /// # Errors
+    /// It is not healthy in time; what it logged stands in the error.
+    pub async fn run(
+        mut command: Command,
+        configuration: &Path,
+        variables: &[(&str, String)],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let [http_port, grpc_port, health_port] = [free_port()?, free_port()?, free_port()?];
-        let mut command = Command::new(peer("collector", "collector")?);
         command
             .arg("--config")
             .arg(configuration)

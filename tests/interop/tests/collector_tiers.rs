@@ -1,39 +1,127 @@
-//! `examples/collector/gateway.yaml`: two collectors behind two proxies that sample; their calls are adjusted counts.
+//! `examples/collector`: two agents balance by trace id over two collectors, which judge whole traces and count adjusted.
 //!
-//! Not here: balancing by trace id and tail sampling.
+//! The files are as users copy them; by variables they get other addresses, and shorter waits for the tier.
 
-use anyhow::{Context, Result, ensure};
-use harness::client::load;
-use harness::{Bootstrap, Envoy, Span, Upstream, root, wait_for};
-use interop::Collector;
+use anyhow::{Context, Result};
+use harness::client::{Call, Http, load};
+use harness::{Bootstrap, Counters, Envoy, Span, TempDir, Upstream, free_port, root, wait_for};
+use interop::{Collector, peer};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tokio::process::Command;
 
-const REQUESTS: usize = 400;
-/// Keeps a quarter of the traces.
-const SAMPLER: &str = r#"{
-  "tracer_provider": {"sampler": {"parent_based": {"root": {"trace_id_ratio_based": {"ratio": 0.25}}}}},
-  "envoy": {"cluster": "otel_collector"}
-}"#;
+/// The name under which the agents know the tier.
+const TIER: &str = "otel-collectors.test";
+/// The addresses of its collectors.
+const ADDRESSES: [&str; 2] = ["127.0.0.2", "127.0.0.3"];
 
-async fn gateway() -> Result<Collector> {
-    let variables = [("HOST", "127.0.0.1".to_owned()), ("FLUSH", "100ms".to_owned())];
-    Collector::with(&root().join("examples/collector/gateway.yaml"), &variables).await
+/// The collectors of the tier, and the file in which the agents look for their addresses.
+struct Tier {
+    collectors: Vec<Collector>,
+    port: u16,
+    hosts: PathBuf,
+    _folder: TempDir,
 }
 
-/// How many requests a span stands for, by the `th` of its tracestate (TraceState: Probability Sampling).
-fn adjusted(span: &Span) -> Result<f64> {
-    let state = &span.span.trace_state;
-    let th = state.split("th:").nth(1).with_context(|| format!("no th in {state:?}"))?;
-    let digits: String = th.chars().take_while(char::is_ascii_hexdigit).collect();
-    let rejected = u64::from_str_radix(&format!("{digits:0<14}"), 16)?;
-    #[allow(clippy::cast_precision_loss, reason = "56 bits, of which few are set")]
-    Ok((1u64 << 56) as f64 / ((1u64 << 56) - rejected) as f64)
+impl Tier {
+    /// Starts both. Of the traces without an error this share stays, in percent.
+    async fn start(share: u32) -> Result<Self> {
+        let (port, folder) = (free_port()?, TempDir::new()?);
+        let mut collectors = Vec::new();
+        for address in ADDRESSES {
+            let variables = [
+                ("HOST", address.to_owned()),
+                ("OTLP_GRPC_PORT", port.to_string()),
+                ("SHARE", share.to_string()),
+                ("DECISION_WAIT", "3s".to_owned()),
+                ("FLUSH", "100ms".to_owned()),
+            ];
+            let file = root().join("examples/collector/gateway.yaml");
+            let command = Command::new(peer("collector-tiers", "collector")?);
+            collectors.push(Collector::run(command, &file, &variables).await?);
+        }
+        let tier = Self { collectors, port, hosts: folder.path().join("hosts"), _folder: folder };
+        tier.resolves_to(&ADDRESSES)?;
+        Ok(tier)
+    }
+
+    /// From now on the name has these addresses.
+    fn resolves_to(&self, addresses: &[&str]) -> Result<()> {
+        let lines = addresses.iter().map(|address| format!("{address} {TIER}\n"));
+        Ok(std::fs::write(&self.hosts, lines.collect::<String>())?)
+    }
+
+    async fn agent(&self) -> Result<Collector> {
+        // With a hosts file of its own.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#]);
+        command.arg(&self.hosts).arg(peer("collector-tiers", "collector")?);
+        let variables = [
+            ("TIER", TIER.to_owned()),
+            ("TIER_PORT", self.port.to_string()),
+            ("RESOLVE", "1s".to_owned()),
+        ];
+        Collector::run(command, &root().join("examples/collector/agent.yaml"), &variables).await
+    }
+
+    /// The spans that stayed, at each of its collectors.
+    fn spans(&self) -> Result<Vec<Vec<Span>>> {
+        self.collectors.iter().map(Collector::spans).collect()
+    }
+}
+
+/// Two proxies behind each other, each with an agent of its own.
+struct Proxies {
+    front: Envoy,
+    sidecar: Envoy,
+    agents: [Collector; 2],
+    _upstream: Upstream,
+}
+
+impl Proxies {
+    async fn start(tier: &Tier, ratio: f64) -> Result<Self> {
+        let agents = [tier.agent().await?, tier.agent().await?];
+        let upstream = Upstream::start().await?;
+        let sidecar = Bootstrap::from_file("envoy/sidecar.yaml")?
+            .cluster("service", upstream.port())?
+            .cluster("otel_collector", agents[1].http_port())?;
+        let root = format!(r#"{{"trace_id_ratio_based": {{"ratio": {ratio}}}}}"#);
+        let sampler = format!(r#"{{"sampler": {{"parent_based": {{"root": {root}}}}}}}"#);
+        let front = Bootstrap::edge(sidecar.port("inbound"), agents[0].http_port())?
+            .filter("ingress", &format!(r#"{{"tracer_provider": {sampler}}}"#))?;
+        let (front, sidecar) = (Envoy::start(front).await?, Envoy::start(sidecar).await?);
+        Ok(Self { front, sidecar, agents, _upstream: upstream })
+    }
+
+    fn port(&self) -> u16 {
+        self.front.port("ingress")
+    }
+
+    /// Waits until both proxies have delivered every span that they kept of so many requests, and gives how many those are.
+    async fn delivered(&self, requests: u64) -> Result<usize> {
+        let mut spans = 0;
+        for envoy in [&self.front, &self.sidecar] {
+            let counters = Counters::at_rest(envoy.admin_port(), requests).await?;
+            assert_eq!(counters.of("exporter.span.exported"), counters.of("span.sampled"));
+            spans += counters.of("span.sampled");
+        }
+        Ok(usize::try_from(spans)?)
+    }
+}
+
+fn by_trace(spans: &[Span]) -> BTreeMap<String, usize> {
+    let mut traces = BTreeMap::new();
+    for span in spans {
+        *traces.entry(span.trace_id()).or_default() += 1;
+    }
+    traces
 }
 
 /// The calls of the connector's latest metrics.
-fn calls(gateway: &Collector) -> Result<i64> {
-    let Some(latest) = gateway.metrics()?.pop() else { return Ok(0) };
+fn calls(collector: &Collector) -> Result<i64> {
+    let Some(latest) = collector.metrics()?.pop() else { return Ok(0) };
     let scopes = latest.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
     let mut calls = 0;
     for metric in scopes.flat_map(|scope| scope.metrics) {
@@ -50,40 +138,84 @@ fn calls(gateway: &Collector) -> Result<i64> {
     Ok(calls)
 }
 
+fn all_calls(tier: &Tier) -> Result<i64> {
+    tier.collectors.iter().map(calls).sum()
+}
+
 #[tokio::test]
-async fn a_kept_span_counts_for_as_many_calls_as_its_threshold_says() -> Result<()> {
-    let gateways = [gateway().await?, gateway().await?];
-    let upstream = Upstream::start().await?;
-    let sidecar = Bootstrap::from_file("envoy/sidecar.yaml")?
-        .cluster("service", upstream.port())?
-        .cluster("otel_collector", gateways[1].http_port())?;
-    let front = Bootstrap::edge(sidecar.port("inbound"), gateways[0].http_port())?
-        .filter("ingress", SAMPLER)?;
-    let proxies = [Envoy::start(front).await?, Envoy::start(sidecar).await?];
-    load(proxies[0].port("ingress"), "/", REQUESTS, 4).await?;
+async fn both_spans_of_a_trace_meet_and_count_for_those_not_kept() -> Result<()> {
+    let tier = Tier::start(100).await?;
+    let proxies = Proxies::start(&tier, 0.25).await?;
+    load(proxies.port(), "/", 400, 4).await?;
+    let kept = proxies.delivered(400).await?;
+    assert!((2..800).contains(&kept), "a share is kept: {kept}");
 
-    for (proxy, gateway) in proxies.iter().zip(&gateways) {
-        let of = "wasmcustom.otel.sdk.";
-        let stats = proxy
-            .wait_for_stats("every kept span to be delivered", |stats| {
-                let stat = |name: &str| stats.get(&format!("{of}{name}")).copied().unwrap_or(0);
-                stat("span.started") == REQUESTS as u64
-                    && stat("span.sampled") == stat("exporter.span.exported")
-            })
-            .await?;
-        let kept = usize::try_from(stats[&format!("{of}span.sampled")])?;
-        ensure!((1..REQUESTS).contains(&kept), "a share is kept: {kept}");
-
-        let spans = gateway.wait_for_spans(kept).await?;
-        assert_eq!(spans.len(), kept, "each kept span once");
-        let expected = spans.iter().map(adjusted).sum::<Result<f64>>()?;
-        #[allow(clippy::cast_possible_truncation, reason = "a whole number: each span is 4")]
-        let expected = expected.round() as i64;
-        assert_eq!(expected, 4 * i64::try_from(kept)?, "one of four is kept");
-        let counted = || async { (calls(gateway).ok()? == expected).then_some(()) };
-        let counted = wait_for("calls as the thresholds say", counted).await;
-        counted.with_context(|| format!("{expected} expected, counted {:?}", calls(gateway)))?;
-        assert_eq!(gateway.complaints(), Vec::<String>::new(), "a clean log");
+    let all = || async {
+        let spans = tier.spans().ok()?;
+        (spans.iter().map(Vec::len).sum::<usize>() == kept).then_some(spans)
+    };
+    let spans = wait_for("all kept spans in the tier", all).await?;
+    for spans in &spans {
+        assert!(!spans.is_empty(), "each collector has some");
+        for (trace, count) in by_trace(spans) {
+            assert_eq!(count, 2, "spans of {trace} at one collector");
+        }
     }
+    let expected = 4 * i64::try_from(kept)?;
+    let counted = || async { (all_calls(&tier).ok()? == expected).then_some(()) };
+    let counted = wait_for("calls as the thresholds say", counted).await;
+    counted.with_context(|| format!("{expected} expected, counted {:?}", all_calls(&tier)))?;
+    for collector in proxies.agents.iter().chain(&tier.collectors) {
+        assert_eq!(collector.complaints(), Vec::<String>::new(), "a clean log");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trace_with_an_error_stays_whole_and_the_others_go() -> Result<()> {
+    let tier = Tier::start(0).await?;
+    let proxies = Proxies::start(&tier, 1.0).await?;
+    load(proxies.port(), "/", 40, 2).await?;
+    for _ in 0..20 {
+        Call::get("/status/500").send(&Http::One, proxies.port()).await?;
+    }
+    proxies.delivered(60).await?;
+    let all = || async {
+        let spans = tier.spans().ok()?.concat();
+        (spans.len() >= 40 && all_calls(&tier).ok()? == 120).then_some(spans)
+    };
+    let spans = wait_for("the errors kept, and all counted", all).await?;
+    assert!(spans.iter().all(Span::is_error), "only errors are kept");
+    assert_eq!(by_trace(&spans).into_values().collect::<Vec<_>>(), [2; 20], "both spans of each");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_collector_that_is_left_gets_both_spans_of_each_new_trace() -> Result<()> {
+    let mut tier = Tier::start(100).await?;
+    let proxies = Proxies::start(&tier, 1.0).await?;
+    load(proxies.port(), "/", 40, 2).await?;
+    proxies.delivered(40).await?;
+    let both = || async {
+        let spans = tier.spans().ok()?;
+        spans.iter().all(|spans| !spans.is_empty()).then_some(())
+    };
+    wait_for("spans at both", both).await?;
+
+    let leaving = tier.collectors.pop().context("two collectors")?;
+    drop(leaving);
+    tier.resolves_to(&ADDRESSES[..1])?;
+    let trace = |number: u32| format!("{:032x}", 0xabc0_0000 + number);
+    for number in 0..40 {
+        let parent = format!("00-{}-00f067aa0ba902b7-01", trace(number));
+        let call = Call::get("/").header("traceparent", parent);
+        assert_eq!(call.send(&Http::One, proxies.port()).await?.status, 200);
+    }
+    proxies.delivered(80).await?;
+    let whole = |spans: &[Span]| {
+        let traces = by_trace(spans);
+        (0..40).all(|number| traces.get(&trace(number)) == Some(&2))
+    };
+    tier.collectors[0].wait_for("both spans of each new trace", whole).await?;
     Ok(())
 }

@@ -1,0 +1,94 @@
+//! The documentation: links lead somewhere, and what people copy is named in README.
+
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The pages.
+fn pages() -> Result<Vec<PathBuf>> {
+    let mut pages = Vec::new();
+    for folder in [".", "docs", "tests/peers"] {
+        for entry in fs::read_dir(harness::root().join(folder))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    Ok(pages)
+}
+
+/// The targets of a page's links and pictures. What stands between backticks is no link.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    let prose = prose.flat_map(|block| block.split("`").step_by(2));
+    prose.flat_map(|part| part.split("](").skip(1)).filter_map(|rest| Some(rest.split_once(')')?.0))
+}
+
+/// The names by which a page's headings are linked to.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let name = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = name.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+        kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_lead_somewhere() -> Result<()> {
+    let mut followed = 0;
+    for page in pages()? {
+        let text = fs::read_to_string(&page)?;
+        let folder = page.parent().context("a folder")?;
+        let local = links(&text).filter(|link| !link.contains("://"));
+        for link in local {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { folder.join(path) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(&target)?);
+                assert!(there.contains(anchor), "{}: {link}: {there:?}", page.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 40, "links are found: {followed}");
+    Ok(())
+}
+
+#[test]
+fn readme_names_what_people_copy_and_read() -> Result<()> {
+    let readme = fs::read_to_string(harness::root().join("README.md"))?;
+    let linked: BTreeSet<_> =
+        links(&readme).map(|link| harness::root().join(link.trim_end_matches('/'))).collect();
+    let here = |folder: &str| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(harness::root().join(folder))?;
+        entries.map(|entry| Ok(entry?.path())).collect()
+    };
+    // The demonstration is a target of make.
+    let copied = here("examples")?.into_iter().filter(|path| !path.ends_with("demo"));
+    for path in copied.chain(here("docs")?).chain([harness::root().join("envoy")]) {
+        assert!(linked.contains(&path), "README names {}", path.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn each_file_of_an_example_is_named_on_a_page() -> Result<()> {
+    let mut text = String::new();
+    for page in pages()? {
+        text.push_str(&fs::read_to_string(page)?);
+    }
+    let is_named =
+        |path: &Path| path.file_name().is_some_and(|it| text.contains(&*it.to_string_lossy()));
+    for folder in ["examples/istio", "examples/envoy-gateway", "examples/collector", "envoy"] {
+        for entry in fs::read_dir(harness::root().join(folder))? {
+            let path = entry?.path();
+            assert!(is_named(&path), "a page names {}", path.display());
+        }
+    }
+    Ok(())
+}
