@@ -77,6 +77,20 @@ debian = @command -v $(2) >/dev/null || { apt-get update --quiet=2 && apt-get in
 # What is built from Go's sources: without a C library, and with nothing of this machine in it.
 GO_ENV := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
 GO_SMALL := -ldflags '-s -w'
+# $(call collector,PART,VERSION): a Collector with the components that tests/peers/PART/builder.yaml lists. The builder writes its source;
+# the versions of all modules are those of the go.mod and go.sum beside it, kept from the builder's own. To renew them: run the builder
+# without --skip-get-modules in an empty folder, and copy them.
+define collector
+$(call need,$(1),go,Go 1.26)
+mkdir -p $(@D)
+cp tests/peers/$(1)/builder.yaml $(@D)
+cd $(@D) && $(GO_ENV) go run go.opentelemetry.io/collector/cmd/builder@$(2) \
+  --skip-get-modules --skip-compilation --config builder.yaml
+cp tests/peers/$(1)/go.mod tests/peers/$(1)/go.sum $(@D)/source
+cd $(@D)/source && $(GO_ENV) go build -mod=readonly $(GO_SMALL) -o $@ .
+$@ --version
+endef
+collector_sources = $(addprefix tests/peers/$(1)/,peer.mk builder.yaml go.mod go.sum)
 include $(wildcard tests/peers/*/peer.mk)
 
 interop: image envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts

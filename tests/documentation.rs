@@ -22,7 +22,7 @@ fn pages() -> Result<Vec<PathBuf>> {
 /// The targets of a page's links and pictures. What stands between backticks is no link.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let prose = text.split("```").step_by(2);
-    let prose = prose.flat_map(|block| block.split("`").step_by(2));
+    let prose = prose.flat_map(|block| block.split('`').step_by(2));
     prose.flat_map(|part| part.split("](").skip(1)).filter_map(|rest| Some(rest.split_once(')')?.0))
 }
 

@@ -182,6 +182,12 @@ pub async fn get(port: u16, path: &str) -> Result<Reply> {
     Call::get(path).send(&Http::One, port).await
 }
 
+/// Whether a GET over HTTP/1.1 is answered with 200, as by a health check: nothing if not, or not yet.
+pub async fn is_well(port: u16, path: &str) -> Option<()> {
+    let reply = get(port, path).await.ok()?;
+    (reply.status == 200).then_some(())
+}
+
 /// Sends bytes as they are over a new connection, and reads what comes until it is closed.
 ///
 /// # Errors

@@ -62,11 +62,9 @@ impl Collector {
             .env("FOLDER", folder.path())
             .envs(variables.iter().map(|(name, value)| (*name, value)));
         let mut process = Process::start("collector", &mut command, folder.path())?;
-        let healthy = || async {
-            let reply = client::get(health_port, "/").await;
-            reply.is_ok_and(|reply| reply.status == 200).then_some(())
-        };
-        process.wait_until("the Collector to be healthy", healthy).await?;
+        process
+            .wait_until("the Collector to be healthy", || client::is_well(health_port, "/"))
+            .await?;
         Ok(Self { http_port, grpc_port, process, folder })
     }
 

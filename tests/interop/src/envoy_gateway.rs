@@ -81,8 +81,7 @@ impl EnvoyGateway {
         let run = path("run");
         let ready = || async {
             let port = admin_port(&run)?;
-            let reply = client::get(port, "/ready").await.ok()?;
-            (reply.status == 200).then_some(port)
+            client::is_well(port, "/ready").await.map(|()| port)
         };
         let admin_port =
             process.wait_until("Envoy Gateway and its Envoy to be ready", ready).await?;

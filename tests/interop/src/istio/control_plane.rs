@@ -104,11 +104,7 @@ async fn etcd(folder: &Path) -> Result<(Process, u16)> {
     command.args(["--listen-peer-urls", &peers_url, "--initial-advertise-peer-urls", &peers_url]);
     command.args(["--initial-cluster", &format!("default={peers_url}")]);
     let mut process = Process::start("etcd", &mut command, folder)?;
-    let healthy = || async {
-        let reply = client::get(clients, "/health").await;
-        reply.is_ok_and(|reply| reply.status == 200).then_some(())
-    };
-    process.wait_until("etcd to be healthy", healthy).await?;
+    process.wait_until("etcd to be healthy", || client::is_well(clients, "/health")).await?;
     Ok((process, clients))
 }
 
@@ -187,11 +183,10 @@ async fn istiod(folder: &Path) -> Result<(Process, u16)> {
             "--ctrlz_port=0",
         ]);
     let mut process = Process::start("istiod", &mut command, folder)?;
-    let ready = || async {
-        let reply = client::get(http, "/ready").await;
-        reply.is_ok_and(|reply| reply.status == 200).then_some(())
-    };
-    process.wait_until("istiod to be ready", ready).await.context("istiod")?;
+    process
+        .wait_until("istiod to be ready", || client::is_well(http, "/ready"))
+        .await
+        .context("istiod")?;
     Ok((process, xds))
 }
 

@@ -87,11 +87,9 @@ impl Proxy {
         }
         fs::create_dir(folder.path().join("etc"))?;
         let mut process = Process::start(name, &mut command, folder.path())?;
-        let ready = || async {
-            let reply = client::get(admin_port, "/ready").await;
-            reply.is_ok_and(|reply| reply.status == 200).then_some(())
-        };
-        process.wait_until("the proxy to be ready", ready).await?;
+        process
+            .wait_until("the proxy to be ready", || client::is_well(admin_port, "/ready"))
+            .await?;
         Ok(Self { admin_port, process, _folder: folder })
     }
 
