@@ -38,9 +38,9 @@ pub enum QueueFullPolicy {
 /// Encoded spans, at most as many as one request may hold.
 #[derive(Debug)]
 pub struct Batch {
-    /// Head room, then the spans.
+    /// Head room, then the spans; or a whole request.
     buffer: Vec<u8>,
-    /// Where the first span starts.
+    /// Where the first span starts; zero of a whole request.
     first: usize,
     spans: usize,
 }
@@ -94,7 +94,13 @@ impl Batch {
     /// One that says that it holds so many spans, for tests of what does not look at them.
     #[cfg(test)]
     pub(crate) fn of(spans: usize) -> Self {
-        Self { buffer: Vec::new(), first: 0, spans }
+        Self::whole(Vec::new(), spans)
+    }
+
+    /// A request that another queue has completed.
+    #[must_use]
+    pub fn whole(request: Vec<u8>, spans: usize) -> Self {
+        Self { buffer: request, first: 0, spans }
     }
 
     /// How many spans it holds.
@@ -198,16 +204,30 @@ impl Queue {
         Some(batch)
     }
 
+    /// All batches, the oldest first, when the filter goes.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Batch> + use<> {
+        if self.open.spans > 0 {
+            self.close();
+        }
+        self.spans = 0;
+        self.full_bytes = 0;
+        std::mem::take(&mut self.full).into_iter()
+    }
+
     /// The request that carries a batch.
     #[must_use]
     pub fn request<'a>(&self, batch: &'a mut Batch) -> &'a [u8] {
-        self.frame.seal(&mut batch.buffer, batch.first)
+        match batch.first {
+            // A queue's own batches have head room.
+            0 => &batch.buffer,
+            first => self.frame.seal(&mut batch.buffer, first),
+        }
     }
 
     /// Takes back the memory of a batch that is done with.
     pub fn recycle(&mut self, batch: Batch) {
         let mut buffer = batch.buffer;
-        buffer.truncate(self.frame.head_room());
+        buffer.resize(self.frame.head_room(), 0);
         self.spare.push(buffer);
     }
 

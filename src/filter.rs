@@ -5,19 +5,21 @@
 use crate::config::{Config, Environment};
 use crate::export::answer::Answer;
 use crate::export::retry_after;
+use crate::handover::Unsent;
 use crate::host::wire::HeaderMap;
-use crate::host::{self, Metrics, OutcomeReader};
+use crate::host::{self, Metrics, OutcomeReader, SharedQueue};
 use crate::id::IdGenerator;
 use crate::propagation::Propagation;
 use crate::propagation::trace_context::{self, Incoming, TRACEPARENT, TRACESTATE};
 use crate::resource;
 use crate::span::StartedSpan;
-use crate::tracer::{Decision, HeaderChange, Recording, Tracer};
+use crate::succession::{Estate, Filters, Plugin};
+use crate::tracer::{Decision, HeaderChange, NotLeft, Recording, Tracer};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a worker looks for work.
 const TICK: Duration = Duration::from_millis(100);
@@ -27,6 +29,9 @@ const SOON: Duration = Duration::from_millis(1);
 /// The context of one configuration in one worker.
 #[derive(Debug)]
 pub struct Root {
+    id: u32,
+    /// Those of this VM, this one among them.
+    filters: Filters,
     started: Instant,
     /// None until configured, and when disabled.
     running: Option<Rc<Running>>,
@@ -40,6 +45,20 @@ struct Running {
     metrics: Metrics,
     first_look: Cell<FirstLook>,
     next_tick: Cell<NextTick>,
+    name: String,
+    /// When it was configured, since the Unix epoch.
+    configured: Duration,
+    /// What filters leave to those that take their place.
+    unsent: Option<SharedQueue>,
+    stage: Cell<LifeStage>,
+}
+
+/// How far a filter is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LifeStage {
+    Serves,
+    /// It has left all that waited, and goes when the call in flight is answered.
+    Lingers,
 }
 
 /// When the root looks for work next. Asked for once: each time that the period is set, the host
@@ -62,15 +81,23 @@ enum FirstLook {
 }
 
 impl Root {
-    /// A root that is not configured yet.
+    /// A root that is not configured yet, of this id in the host. `filters` are those of its VM.
     #[must_use]
-    pub fn new() -> Self {
-        Self { started: Instant::now(), running: None }
+    pub fn new(id: u32, filters: Filters) -> Self {
+        Self { id, filters, started: Instant::now(), running: None }
     }
 
     /// Sends what is due, unless a call is under way, and tells the host what was counted.
     fn export(&self, running: &Running) {
+        if running.stage.get() == LifeStage::Lingers {
+            return self.linger(running);
+        }
         let mut tracer = running.tracer.borrow_mut();
+        if tracer.can_inherit()
+            && let Some(message) = running.unsent.as_ref().and_then(SharedQueue::take)
+        {
+            tracer.inherit(Unsent::read(&message));
+        }
         if tracer.has_work() {
             let now = self.started.elapsed();
             // A call that the host refuses makes room for the next batch; the queue ends this.
@@ -83,15 +110,53 @@ impl Root {
         }
         running.metrics.record(tracer.take_stats());
     }
-}
 
-impl Default for Root {
-    fn default() -> Self {
-        Self::new()
+    /// Goes once the last call has ended.
+    fn linger(&self, running: &Running) {
+        let mut tracer = running.tracer.borrow_mut();
+        let waits = tracer.is_in_flight(self.started.elapsed());
+        if !waits {
+            // What was not taken can be sent again by another filter.
+            tracer.leave(|message| running.leave(message));
+        }
+        running.metrics.record(tracer.take_stats());
+        drop(tracer);
+        if !waits {
+            host::done();
+        }
     }
 }
 
 impl Context for Root {
+    /// The configuration was replaced, or the worker ends. What is not delivered is left to the filter that takes this one's
+    /// place.
+    fn on_done(&mut self) -> bool {
+        let Some(running) = &self.running else { return true };
+        let latest = host::last_configured(&running.name);
+        let mut tracer = running.tracer.borrow_mut();
+        match self.filters.estate(self.id, running.configured, latest) {
+            Estate::Left => {
+                tracer.leave_in_flight(|message| running.leave(message));
+                tracer.leave(|message| running.leave(message));
+            }
+            Estate::LeftAndAwaited => {
+                tracer.leave(|message| running.leave(message));
+                if tracer.is_in_flight(self.started.elapsed()) {
+                    running.stage.set(LifeStage::Lingers);
+                }
+            }
+            Estate::Lost => {
+                // What was left to this one is lost with it.
+                while let Some(message) = running.unsent.as_ref().and_then(SharedQueue::take) {
+                    tracer.shut_down();
+                    tracer.inherit(Unsent::read(&message));
+                }
+            }
+        }
+        running.metrics.record(tracer.take_stats());
+        running.stage.get() == LifeStage::Serves
+    }
+
     fn on_http_call_response(&mut self, call: u32, headers: usize, body_size: usize, _: usize) {
         let Some(running) = &self.running else { return };
         let body;
@@ -138,6 +203,11 @@ impl RootContext for Root {
         let mut ids = IdGenerator::from_seed(seed);
         let instance = host::agree_on_instance(&resource::instance_id(ids.bytes()));
         let node = host::node();
+        let name = host::plugin_name();
+        let configured = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        host::note_configured(&name, configured);
+        self.filters.remove(self.id);
+        self.filters.add(self.id, Plugin { name: name.clone(), configuration: json });
         config.envoy.span_kind = config.envoy.span_kind.on(&node);
         let resource = resource::attributes(&config.resource, &node, &instance);
         self.running = Some(Rc::new(Running {
@@ -146,6 +216,10 @@ impl RootContext for Root {
             metrics: Metrics::define(),
             first_look: Cell::new(FirstLook::TraceParent),
             next_tick: Cell::new(NextTick::Usual),
+            unsent: SharedQueue::open(&format!("otel-proxy-wasm.unsent.{name}")),
+            name,
+            configured,
+            stage: Cell::new(LifeStage::Serves),
         }));
         host::set_tick_period(TICK);
         true
@@ -170,8 +244,9 @@ impl RootContext for Root {
 }
 
 impl Drop for Root {
-    /// The configuration was replaced, or the worker ends: no answer will come any more.
+    /// No answer will come any more.
     fn drop(&mut self) {
+        self.filters.remove(self.id);
         if let Some(running) = &self.running {
             let mut tracer = running.tracer.borrow_mut();
             tracer.shut_down();
@@ -199,6 +274,11 @@ enum StreamState {
 }
 
 impl Running {
+    /// Leaves a message to the filter that takes this one's place.
+    fn leave(&self, message: &[u8]) -> Result<(), NotLeft> {
+        self.unsent.as_ref().ok_or(NotLeft)?.push(message)
+    }
+
     /// The headers of a request that starts, unless they can't matter yet.
     fn look(&self, tracer: &Tracer) -> Option<HeaderMap> {
         match (tracer.propagation(), self.first_look.get()) {

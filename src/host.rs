@@ -10,6 +10,7 @@ use crate::export::ExportCall;
 use crate::export::answer::Failure;
 use crate::resource::Node;
 use crate::stats::{Metric, MetricKind};
+use crate::tracer::NotLeft;
 use outcome::{ATTRIBUTES, OutcomeValues};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
@@ -192,6 +193,75 @@ impl Metrics {
     }
 }
 
+/// The name that the plugin has in the host's configuration.
+#[must_use]
+pub fn plugin_name() -> String {
+    property(b"plugin_name").and_then(|name| String::from_utf8(name).ok()).unwrap_or_default()
+}
+
+/// A queue of the process, for all VMs with this one's `vm_id`. It lasts as long as one of them does.
+#[derive(Debug)]
+pub struct SharedQueue(u32);
+
+impl SharedQueue {
+    /// Opens the queue of this name; what is in it stays. None if the host has no queues.
+    #[must_use]
+    pub fn open(name: &str) -> Option<Self> {
+        let mut id = 0;
+        // SAFETY: the name is a valid slice; the host writes one number.
+        let status =
+            unsafe { abi::proxy_register_shared_queue(name.as_ptr(), name.len(), &raw mut id) };
+        (status == Status::Ok as u32).then_some(Self(id))
+    }
+
+    /// Appends a message.
+    ///
+    /// # Errors
+    /// The host does not take it.
+    pub fn push(&self, message: &[u8]) -> Result<(), NotLeft> {
+        // SAFETY: the message is a valid slice.
+        let status =
+            unsafe { abi::proxy_enqueue_shared_queue(self.0, message.as_ptr(), message.len()) };
+        if status == Status::Ok as u32 { Ok(()) } else { Err(NotLeft) }
+    }
+
+    /// Takes the oldest message; nobody else gets it. Costs little if there is none.
+    #[must_use]
+    pub fn take(&self) -> Option<Vec<u8>> {
+        returned(|data, size| {
+            // SAFETY: the host writes one pointer and one length.
+            unsafe { abi::proxy_dequeue_shared_queue(self.0, data, size) }
+        })
+    }
+}
+
+/// Notes when a filter of this name was configured last, since the Unix epoch, for all VMs of one `vm_id`.
+pub fn note_configured(name: &str, time: Duration) {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).to_le_bytes();
+    // Without a stamp that is expected, the last one to write wins.
+    let result = hostcalls::set_shared_data(&configured_key(name), Some(&milliseconds), None);
+    debug_assert!(result.is_ok(), "no stamp is expected");
+}
+
+/// When a filter of this name was configured last; zero if that is not known.
+#[must_use]
+pub fn last_configured(name: &str) -> Duration {
+    let value = hostcalls::get_shared_data(&configured_key(name)).ok().and_then(|(value, _)| value);
+    let milliseconds = value.and_then(|value| value.first_chunk().copied());
+    milliseconds.map_or(Duration::ZERO, |bytes| Duration::from_millis(u64::from_le_bytes(bytes)))
+}
+
+fn configured_key(name: &str) -> String {
+    format!("otel-proxy-wasm.configured.{name}")
+}
+
+/// Tells the host that the root context of the current callback, which `on_done` has kept, can go.
+pub fn done() {
+    // SAFETY: it takes nothing.
+    let status = unsafe { abi::proxy_done() };
+    debug_assert_eq!(status, Status::Ok as u32, "the host waits for it");
+}
+
 /// An identifier of this process, the same for all its workers and across reloads: the first
 /// proposal that was made.
 #[must_use]
@@ -265,7 +335,7 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8
     Some(slice.into_vec())
 }
 
-/// proxy-wasm ABI 0.2.1, the calls that return data.
+/// proxy-wasm ABI 0.2.1: the calls that return data, and those with statuses that the SDK takes for impossible.
 mod abi {
     use proxy_wasm::types::{BufferType, MapType};
 
@@ -299,6 +369,26 @@ mod abi {
             return_data: *mut *mut u8,
             return_size: *mut usize,
         ) -> u32;
+
+        pub(super) fn proxy_register_shared_queue(
+            name_data: *const u8,
+            name_size: usize,
+            return_id: *mut u32,
+        ) -> u32;
+
+        pub(super) fn proxy_enqueue_shared_queue(
+            queue_id: u32,
+            value_data: *const u8,
+            value_size: usize,
+        ) -> u32;
+
+        pub(super) fn proxy_dequeue_shared_queue(
+            queue_id: u32,
+            return_data: *mut *mut u8,
+            return_size: *mut usize,
+        ) -> u32;
+
+        pub(super) fn proxy_done() -> u32;
 
         pub(super) fn proxy_call_foreign_function(
             name_data: *const u8,

@@ -35,6 +35,7 @@ pub mod config;
 pub mod context;
 pub mod export;
 pub mod filter;
+pub mod handover;
 pub mod host;
 pub mod id;
 pub mod otlp;
@@ -44,11 +45,22 @@ pub mod sampling;
 pub mod semconv;
 pub mod span;
 pub mod stats;
+pub mod succession;
 pub mod tracer;
 
 mod entry {
+    use crate::succession::Filters;
+
     proxy_wasm::main! {{
         proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
-        proxy_wasm::set_root_context(|_| Box::new(crate::filter::Root::new()));
+        proxy_wasm::set_root_context(|id| Box::new(crate::filter::Root::new(id, filters())));
     }}
+
+    /// The filters of this VM. The SDK takes a function, which can't own anything: here is where they are kept.
+    fn filters() -> Filters {
+        thread_local! {
+            static FILTERS: Filters = Filters::default();
+        }
+        FILTERS.with(Filters::clone)
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is handed to it.
 
-use crate::batch::Queue;
+use crate::batch::{Batch, Queue};
 use crate::config::Config;
 use crate::context::{SpanContext, TraceFlags};
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
 use crate::export::{Attempt, ExportCall, Exporter, Ready};
+use crate::handover::{self, Unreadable, Unsent};
 use crate::host::wire::HeaderMap;
 use crate::id::{IdGenerator, SpanId};
 use crate::otlp::Span;
@@ -36,6 +37,8 @@ pub struct Tracer {
     ids: IdGenerator,
     queue: Queue,
     exporter: Exporter,
+    /// What a filter before this one has left, to be sent next.
+    inherited: Option<Batch>,
     stats: Stats,
     /// A span whose request goes on as an internal redirect, which the next request may be.
     redirected: Option<Redirected>,
@@ -51,6 +54,10 @@ struct Redirected {
     /// How long the first pass took, in nanoseconds.
     duration: u64,
 }
+
+/// The host did not take what was left to another filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotLeft;
 
 /// What was decided of a request when it started.
 #[derive(Debug)]
@@ -101,6 +108,7 @@ impl Tracer {
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
             exporter: Exporter::new(config.envoy.cluster, config.exporter),
+            inherited: None,
             stats: Stats::default(),
             redirected: None,
             health: CollectorHealth::default(),
@@ -231,7 +239,7 @@ impl Tracer {
                 self.exporter.resend(now, |batch| queue.request(batch))
             }
             Ready::Next => {
-                let batch = self.queue.take_due(now)?;
+                let batch = self.inherited.take().or_else(|| self.queue.take_due(now))?;
                 self.depart(batch.spans());
                 let queue = &self.queue;
                 Some(self.exporter.begin(batch, now, |batch| queue.request(batch)))
@@ -242,7 +250,10 @@ impl Tracer {
     /// Whether a look at the clock could lead to anything.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.queue.spans() > 0 || !self.exporter.is_idle() || self.redirected.is_some()
+        self.queue.spans() > 0
+            || !self.exporter.is_idle()
+            || self.inherited.is_some()
+            || self.redirected.is_some()
     }
 
     /// Whether a batch is full and could be sent at once.
@@ -269,16 +280,75 @@ impl Tracer {
         self.settle(attempt);
     }
 
+    /// Whether what a filter before this one has left could be sent next.
+    #[must_use]
+    pub fn can_inherit(&self) -> bool {
+        self.inherited.is_none() && self.exporter.is_idle()
+    }
+
+    /// Takes over what a filter before this one has left. It stays counted as queued until it is sent.
+    pub fn inherit(&mut self, unsent: Result<Unsent, Unreadable>) {
+        match unsent {
+            Ok(Unsent { spans, request }) => self.inherited = Some(Batch::whole(request, spans)),
+            Err(Unreadable { spans }) => self.lose(Metric::Queued, spans),
+        }
+    }
+
+    /// Leaves all that waits to the filter that takes this one's place: each message is offered to `leave`. What that does
+    /// not take is lost, and counted.
+    pub fn leave(&mut self, mut leave: impl FnMut(&[u8]) -> Result<(), NotLeft>) {
+        if let Some(redirected) = self.redirected.take() {
+            self.finish_redirected(redirected);
+        }
+        let waiting = if self.exporter.is_in_flight() { None } else { self.exporter.take_any() };
+        let first = waiting.into_iter().chain(self.inherited.take());
+        for mut batch in first.chain(self.queue.take_all()) {
+            let spans = batch.spans();
+            if leave(&handover::message(spans, self.queue.request(&mut batch))).is_err() {
+                self.lose(Metric::Queued, spans);
+            }
+        }
+    }
+
+    /// Leaves the batch in flight, whose answer will not come. If the collector has taken it, its spans arrive twice.
+    pub fn leave_in_flight(&mut self, leave: impl FnOnce(&[u8]) -> Result<(), NotLeft>) {
+        if !self.exporter.is_in_flight() {
+            return;
+        }
+        let Some(mut batch) = self.exporter.take_any() else { return };
+        let spans = batch.spans();
+        match leave(&handover::message(spans, self.queue.request(&mut batch))) {
+            Ok(()) => {
+                self.count(Metric::InFlight, spans, Direction::Down);
+                self.count(Metric::Queued, spans, Direction::Up);
+            }
+            Err(NotLeft) => self.lose(Metric::InFlight, spans),
+        }
+    }
+
+    /// Gives up a call whose answer is overdue, and says whether one is still under way.
+    pub fn is_in_flight(&mut self, now: Duration) -> bool {
+        let attempt = self.exporter.handle_overdue(now, self.ids.number());
+        self.settle(attempt);
+        self.exporter.is_in_flight()
+    }
+
     /// Counts what can no longer be sent.
     pub fn shut_down(&mut self) {
         let gauge = if self.exporter.is_in_flight() { Metric::InFlight } else { Metric::Queued };
         if let Some(batch) = self.exporter.take_any() {
-            self.count(gauge, batch.spans(), Direction::Down);
-            self.count(Metric::DroppedShutdown, batch.spans(), Direction::Up);
+            self.lose(gauge, batch.spans());
         }
-        let queued = self.queue.spans();
-        self.count(Metric::Queued, queued, Direction::Down);
-        self.count(Metric::DroppedShutdown, queued, Direction::Up);
+        let inherited = self.inherited.take();
+        for batch in inherited.into_iter().chain(self.queue.take_all()) {
+            self.lose(Metric::Queued, batch.spans());
+        }
+    }
+
+    /// Counts spans as lost with the filter that were counted in this gauge.
+    fn lose(&mut self, gauge: Metric, spans: usize) {
+        self.count(gauge, spans, Direction::Down);
+        self.count(Metric::DroppedShutdown, spans, Direction::Up);
     }
 
     /// What the host's counters lack.

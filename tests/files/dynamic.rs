@@ -30,10 +30,10 @@ impl Dynamic {
         Ok(Self { stage: Stage { envoy, upstream, collector }, port, folder })
     }
 
-    /// Waits until a counter of the discovery of the filter's configuration has this value.
+    /// Waits until a counter of the discovery of the filter's configuration has at least this value.
     pub(crate) async fn wait_for(&self, counter: &str, value: u64) -> Result<()> {
         let name = format!("extension_config_discovery.http_filter.otel.{counter}");
-        let reached = |stats: &BTreeMap<String, u64>| stats.get(&name) == Some(&value);
+        let reached = |stats: &BTreeMap<String, u64>| stats.get(&name) >= Some(&value);
         self.stage.envoy.wait_for_stats(&name, reached).await.map(drop)
     }
 

@@ -9,6 +9,7 @@ pub(crate) const KEPT: &[&str] = &[
     "proxy_on_configure",
     "proxy_on_context_create",
     "proxy_on_delete",
+    "proxy_on_done",
     "proxy_on_http_call_response",
     "proxy_on_log",
     "proxy_on_memory_allocate",

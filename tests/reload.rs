@@ -1,0 +1,109 @@
+//! A filter that is replaced under traffic, by a new configuration or a new module: no request fails, and every span arrives.
+
+#[path = "files/dynamic.rs"]
+mod dynamic;
+
+use anyhow::Result;
+use dynamic::Dynamic;
+use harness::{Answer, Counters, Stage, Traffic, client};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// The resource of the spans, as a number, in a configuration that is the file's otherwise.
+const CONFIGURATION: &str = r#""envoy": {"cluster": "otel_collector"}"#;
+
+fn numbered(number: u32) -> String {
+    format!(r#""resource": {{"attributes_list": "number={number}"}}, {CONFIGURATION}"#)
+}
+
+/// Ends the traffic, of which no request has failed, and waits until all of its spans are counted as delivered.
+async fn settled(dynamic: &Dynamic, traffic: Traffic) -> Result<Counters> {
+    let codes = traffic.stop().await?;
+    assert_eq!(codes.keys().collect::<Vec<_>>(), [&200], "no request failed: {codes:?}");
+    let requests = codes[&200];
+    let counters = Counters::at_rest(dynamic.stage.envoy.admin_port(), requests).await?;
+    assert_eq!(counters.of("exporter.span.exported"), requests, "none is lost: {counters:#?}");
+    Ok(counters)
+}
+
+/// How often each span arrived, and with which numbers.
+fn arrived(dynamic: &Dynamic) -> (BTreeMap<String, usize>, BTreeSet<String>) {
+    let (mut times, mut numbers) = (BTreeMap::new(), BTreeSet::new());
+    for span in dynamic.stage.collector.spans() {
+        *times.entry(span.span_id()).or_default() += 1;
+        numbers.extend(span.resource_text("number"));
+    }
+    (times, numbers)
+}
+
+#[tokio::test]
+async fn new_configurations_every_200_ms_lose_nothing_and_double_nothing() -> Result<()> {
+    let dynamic = Dynamic::start().await?;
+    // Some calls are in flight when a filter goes.
+    dynamic.stage.collector.answer(Answer::Slow(Duration::from_millis(150)));
+    let traffic = Traffic::start(dynamic.port, "/", 4);
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    for number in 1..=100 {
+        ticks.tick().await;
+        // Every third time one that was there before.
+        dynamic.change(CONFIGURATION, &numbered(if number % 3 == 0 { 0 } else { number }))?;
+    }
+    dynamic.wait_for("update_success", 50).await?;
+    let counters = settled(&dynamic, traffic).await?;
+    let (times, numbers) = arrived(&dynamic);
+    assert_eq!(times.len() as u64, counters.of("exporter.span.exported"), "all arrived");
+    let doubles = times.values().filter(|times| **times > 1).count();
+    assert_eq!(doubles, 0, "of {}", times.len());
+    assert!(numbers.len() > 30, "spans of many configurations: {numbers:?}");
+    assert_eq!(dynamic.stage.envoy.complaints(), Vec::<String>::new(), "a clean log");
+    Ok(())
+}
+
+/// The module with another name inside: for the host, other code.
+fn other_module(folder: &Path) -> Result<String> {
+    let mut bytes = std::fs::read(harness::module()?)?;
+    // A custom section (WebAssembly, section Binary Format / Custom Section): its size, its name's size, its name.
+    bytes.extend(b"\x00\x06\x05other");
+    let path = folder.join("other.wasm");
+    std::fs::write(&path, bytes)?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+#[tokio::test]
+async fn a_new_module_loses_nothing() -> Result<()> {
+    let dynamic = Dynamic::start().await?;
+    let folder = harness::folder()?;
+    let module = harness::module()?.to_string_lossy().into_owned();
+    let other = other_module(folder.path())?;
+    // A call is in flight whenever the filter goes: the host breaks it off, and what it carried is sent again.
+    dynamic.stage.collector.answer(Answer::Slow(Duration::from_millis(700)));
+    let traffic = Traffic::start(dynamic.port, "/", 4);
+    dynamic.stage.collector.wait_for_spans(500).await?;
+    for (success, path) in [(2, &other), (3, &module), (4, &other)] {
+        let before = dynamic.stage.collector.spans().len();
+        dynamic.change(&module, path)?;
+        dynamic.wait_for("update_success", success).await?;
+        dynamic.stage.collector.wait_for_spans(before + 1000).await?;
+    }
+    let counters = settled(&dynamic, traffic).await?;
+    let (times, _) = arrived(&dynamic);
+    assert_eq!(times.len() as u64, counters.of("exporter.span.exported"), "all arrived");
+    assert!(times.values().all(|times| *times <= 2), "and no more often than they were sent");
+    assert_eq!(dynamic.stage.envoy.complaints(), Vec::<String>::new(), "a clean log");
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_envoy_drains_the_last_spans_leave() -> Result<()> {
+    let stage = Stage::start(Ok).await?;
+    let codes = client::load(stage.port(), "/", 200, 4).await?;
+    assert_eq!(codes, BTreeMap::from([(200, 200)]));
+    let drain = client::Call::get("/drain_listeners?graceful").method("POST");
+    let admin = stage.envoy.admin_port();
+    assert_eq!(drain.send(&client::Http::One, admin).await?.status, 200);
+    let counters = Counters::at_rest(admin, 200).await?;
+    assert_eq!(counters.of("exporter.span.exported"), 200, "{counters:?}");
+    assert_eq!(stage.collector.spans().len(), 200, "each once");
+    Ok(())
+}
