@@ -6,11 +6,13 @@
 pub mod answer;
 pub mod backoff;
 pub mod health;
+pub mod protocol;
 pub mod retry_after;
 
 use crate::batch::Batch;
 use answer::{ExportOutcome, Failure};
 use backoff::RetryPolicy;
+use protocol::{Body, Compression, Encoder, Protocol};
 use std::time::Duration;
 
 /// How much longer than its timeout a call may stay unanswered before it is given up. The host
@@ -23,6 +25,10 @@ const MAX_REFUSALS: u32 = 2;
 /// How to speak to the collector. Where it is, is Envoy's part: a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExporterConfig {
+    /// How a request is put on the wire.
+    pub protocol: Protocol,
+    /// Whether that is compressed.
+    pub compression: Compression,
     /// `:path`.
     pub path: String,
     /// `:authority`.
@@ -42,8 +48,8 @@ pub struct ExportCall<'a> {
     pub cluster: &'a str,
     /// All headers, pseudo-headers included.
     pub headers: &'a [(String, String)],
-    /// An `ExportTraceServiceRequest`.
-    pub body: &'a [u8],
+    /// What goes over the wire.
+    pub body: Body<'a>,
     /// The time for the whole exchange.
     pub timeout: Duration,
 }
@@ -73,6 +79,8 @@ pub enum Ready {
 pub struct Exporter {
     cluster: String,
     headers: Vec<(String, String)>,
+    protocol: Protocol,
+    encoder: Encoder,
     timeout: Duration,
     retry: RetryPolicy,
     state: State,
@@ -116,19 +124,29 @@ impl Exporter {
             (":method", "POST".to_owned()),
             (":path", config.path),
             (":authority", config.authority),
-            ("content-type", "application/x-protobuf".to_owned()),
             ("user-agent", user_agent.to_owned()),
         ];
-        let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let (encoder, encoding) = Encoder::new(config.protocol, config.compression);
+        let encoding = encoding.into_iter().map(|(name, value)| (name, value.to_owned()));
+        let fixed = fixed.into_iter().chain(encoding);
+        let fixed = fixed.map(|(name, value)| (name.to_owned(), value));
         Self {
             cluster,
             headers: fixed.chain(config.headers).collect(),
+            protocol: config.protocol,
+            encoder,
             timeout: config.timeout,
             retry: config.retry,
             state: State::Idle,
             failures: 0,
             rest_until: Duration::ZERO,
         }
+    }
+
+    /// How its requests are put on the wire.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Whether it has no batch.
@@ -189,10 +207,11 @@ impl Exporter {
     ) -> ExportCall<'_> {
         let overdue_at = now + self.timeout + GRACE;
         self.state = State::InFlight { delivery, call: None, overdue_at };
-        let body = match &mut self.state {
+        let request = match &mut self.state {
             State::InFlight { delivery, .. } => seal(&mut delivery.batch),
             State::Idle | State::Waiting(_) => &[],
         };
+        let body = self.encoder.encode(request);
         ExportCall { cluster: &self.cluster, headers: &self.headers, body, timeout: self.timeout }
     }
 

@@ -4,11 +4,13 @@
 
 use crate::config::{Config, Environment};
 use crate::export::answer::Answer;
+use crate::export::protocol::Protocol;
 use crate::export::retry_after;
 use crate::handover::Unsent;
 use crate::host::wire::HeaderMap;
 use crate::host::{self, Metrics, OutcomeReader, SharedQueue};
 use crate::id::IdGenerator;
+use crate::otlp::rpc_status;
 use crate::propagation::Propagation;
 use crate::propagation::trace_context::{self, Incoming, TRACEPARENT, TRACESTATE};
 use crate::resource;
@@ -168,8 +170,7 @@ impl Context for Root {
                 0 => Vec::new(),
                 size => host::answer_body(size),
             };
-            let retry_after = retry_after::read(&host::answer_retry_after(), SystemTime::now());
-            Answer::Response { status: host::answer_status(), retry_after, body: &body }
+            read_answer(running.tracer.borrow().protocol(), &body)
         };
         running.tracer.borrow_mut().handle_answer(call, answer, self.started.elapsed());
         self.export(running);
@@ -343,6 +344,19 @@ impl Running {
             host::set_tick_period(SOON);
         }
     }
+}
+
+/// What the current export call's answer says around its body.
+fn read_answer(protocol: Protocol, body: &[u8]) -> Answer<'_> {
+    let grpc = match protocol {
+        Protocol::Grpc => host::answer_grpc_status(),
+        Protocol::HttpProtobuf | Protocol::HttpJson => None,
+    };
+    if let Some((code, details)) = grpc {
+        return Answer::Grpc { code, retry_delay: rpc_status::retry_delay(&details), body };
+    }
+    let retry_after = retry_after::read(&host::answer_retry_after(), SystemTime::now());
+    Answer::Http { status: host::answer_status(), retry_after, body }
 }
 
 /// The context that came, if headers carry contexts.

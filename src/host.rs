@@ -131,11 +131,17 @@ pub fn set_tick_period(period: Duration) {
 pub fn call(call: &ExportCall<'_>) -> Result<u32, Failure> {
     let headers = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let headers = headers.collect();
-    hostcalls::dispatch_http_call(call.cluster, headers, Some(call.body), Vec::new(), call.timeout)
-        .map_err(|status| match status {
-            Status::BadArgument => Failure::NoCluster,
-            _ => Failure::NoUpstream,
-        })
+    hostcalls::dispatch_http_call(
+        call.cluster,
+        headers,
+        Some(call.body.bytes),
+        Vec::new(),
+        call.timeout,
+    )
+    .map_err(|status| match status {
+        Status::BadArgument => Failure::NoCluster,
+        _ => Failure::NoUpstream,
+    })
 }
 
 /// The status code of an export call's answer, in its callback; zero if there is none.
@@ -149,6 +155,19 @@ pub fn answer_status() -> u16 {
 #[must_use]
 pub fn answer_retry_after() -> Vec<u8> {
     header(MapType::HttpCallResponseHeaders, "retry-after").unwrap_or_default()
+}
+
+/// How the gRPC call ended that an export call's answer is about, in its callback: its status code, and the value of
+/// `grpc-status-details-bin`. They are trailers, or headers of an answer that has nothing else. None if it does not say.
+#[must_use]
+pub fn answer_grpc_status() -> Option<(u32, Vec<u8>)> {
+    let places = [MapType::HttpCallResponseTrailers, MapType::HttpCallResponseHeaders];
+    let (place, code) = places.into_iter().find_map(|place| {
+        let digits = header(place, "grpc-status")?;
+        Some((place, std::str::from_utf8(&digits).ok()?.parse().ok()?))
+    })?;
+    let details = if code == 0 { None } else { header(place, "grpc-status-details-bin") };
+    Some((code, details.unwrap_or_default()))
 }
 
 /// The body of an export call's answer, in its callback.

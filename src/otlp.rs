@@ -4,8 +4,11 @@
 //! what the attributes mean (`semconv`) or when a request is made (`export`).
 
 pub mod attributes;
+pub mod gzip;
+pub mod json;
 pub mod request;
 pub mod response;
+pub mod rpc_status;
 pub(crate) mod wire;
 
 use crate::context::{SpanContext, TraceFlags};

@@ -76,6 +76,8 @@ metrics! {
     FailedRefused = Counter "otel.sdk.exporter.span.failed.refused",
     /// Tries to send a batch again.
     Retries = Counter "otel.sdk.exporter.retries",
+    /// Bytes that compression has saved of what was sent.
+    SavedBytes = Counter "otel.sdk.exporter.compression.saved_bytes",
     /// Waiting to be sent, or to be sent again.
     Queued = Gauge "otel.sdk.exporter.span.queued",
     /// Sent, not answered.
@@ -96,6 +98,16 @@ impl Stats {
         if let Some(change) = self.changes.get_mut(metric as usize) {
             *change += amount;
         }
+    }
+
+    /// Counts so many more.
+    pub fn add_size(&mut self, metric: Metric, size: usize) {
+        self.add(metric, i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// Counts so many less, of a gauge.
+    pub fn subtract_size(&mut self, metric: Metric, size: usize) {
+        self.add(metric, -i64::try_from(size).unwrap_or(i64::MAX));
     }
 
     /// The changes since the last call, without those that come to nothing.

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::context::{SpanContext, TraceFlags};
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
+use crate::export::protocol::Protocol;
 use crate::export::{Attempt, ExportCall, Exporter, Ready};
 use crate::handover::{self, Unreadable, Unsent};
 use crate::host::wire::HeaderMap;
@@ -236,13 +237,17 @@ impl Tracer {
                 self.stats.add(Metric::Retries, 1);
                 self.depart(spans);
                 let queue = &self.queue;
-                self.exporter.resend(now, |batch| queue.request(batch))
+                let call = self.exporter.resend(now, |batch| queue.request(batch))?;
+                self.stats.add_size(Metric::SavedBytes, call.body.saved);
+                Some(call)
             }
             Ready::Next => {
                 let batch = self.inherited.take().or_else(|| self.queue.take_due(now))?;
                 self.depart(batch.spans());
                 let queue = &self.queue;
-                Some(self.exporter.begin(batch, now, |batch| queue.request(batch)))
+                let call = self.exporter.begin(batch, now, |batch| queue.request(batch));
+                self.stats.add_size(Metric::SavedBytes, call.body.saved);
+                Some(call)
             }
         }
     }
@@ -273,9 +278,15 @@ impl Tracer {
         self.settle(attempt);
     }
 
+    /// How requests to the collector are put on the wire.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.exporter.protocol()
+    }
+
     /// The call was answered.
     pub fn handle_answer(&mut self, call: u32, answer: Answer<'_>, now: Duration) {
-        let outcome = ExportOutcome::of_answer(answer);
+        let outcome = ExportOutcome::of_answer(answer, self.exporter.protocol());
         let attempt = self.exporter.handle_answer(call, outcome, now, self.ids.number());
         self.settle(attempt);
     }
@@ -399,8 +410,10 @@ impl Tracer {
     }
 
     fn count(&mut self, metric: Metric, spans: usize, direction: Direction) {
-        let amount = i64::try_from(spans).unwrap_or(i64::MAX);
-        self.stats.add(metric, if direction == Direction::Up { amount } else { -amount });
+        match direction {
+            Direction::Up => self.stats.add_size(metric, spans),
+            Direction::Down => self.stats.subtract_size(metric, spans),
+        }
     }
 }
 

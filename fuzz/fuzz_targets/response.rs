@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use otel_proxy_wasm::export::answer::{Answer, ExportOutcome};
+use otel_proxy_wasm::export::protocol::Protocol;
 use otel_proxy_wasm::otlp::response::{PartialSuccess, partial_success};
 use prost::Message;
 
@@ -16,7 +17,7 @@ fuzz_target!(|input: (u16, &[u8])| {
         error_message: decoded.error_message,
     };
     assert_eq!(partial_success(body), expected);
-    let taken = match ExportOutcome::of_answer(Answer::Response { status, retry_after: None, body }) {
+    let taken = match ExportOutcome::of_answer(Answer::Http { status, retry_after: None, body }, Protocol::HttpProtobuf) {
         ExportOutcome::Taken(partial) => Some(partial),
         ExportOutcome::Failed(failure) => {
             assert!(!failure.to_string().is_empty(), "a failure says what it is");

@@ -17,6 +17,7 @@ pub(super) const RESERVED: &[&str] = &[
     "content-encoding",
     "content-length",
     "content-type",
+    "grpc-encoding",
     "host",
     "keep-alive",
     "proxy-connection",

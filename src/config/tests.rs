@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::batch::QueueFullPolicy;
+use crate::export::protocol::{Compression, GRPC_PATH, Protocol};
 use crate::sampling::{ParentBased, Threshold};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ fn every_key_is_read() {
     assert_eq!(config.batch.max_queue_bytes, 1_000_000);
     assert_eq!(config.batch.max_batch_bytes, 100_000);
     assert_eq!(config.batch.queue_full, QueueFullPolicy::DropOldest);
+    assert_eq!(config.exporter.protocol, Protocol::HttpJson);
+    assert_eq!(config.exporter.compression, Compression::Gzip);
     assert_eq!(config.exporter.authority, "collector.example:4318");
     assert_eq!(config.exporter.path, "/otlp/v1/traces");
     assert_eq!(config.exporter.timeout, Duration::from_secs(3));
@@ -278,6 +281,39 @@ fn variables_apply_where_the_document_is_silent() {
 }
 
 #[test]
+fn the_protocol_is_the_documents_or_the_variables() {
+    let exporter = |exporter: &str| {
+        format!(
+            r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {exporter}}}}}]}}}}"#
+        )
+    };
+    let (json, grpc) = (Protocol::HttpJson, Protocol::Grpc);
+    let cases = [
+        ("null", None, Protocol::HttpProtobuf, 0, "the default"),
+        ("null", Some("http/json"), json, 0, "the variable"),
+        ("null", Some("grpc"), grpc, 0, "the variable, of the exporter, too"),
+        (r#"{"otlp_http": null}"#, Some("http/json"), json, 0, "of its encoding"),
+        (r#"{"otlp_http": null}"#, Some("grpc"), Protocol::HttpProtobuf, 1, "not of what it is"),
+        (r#"{"otlp_http": {"encoding": "json"}}"#, Some("http/protobuf"), json, 0, "the document"),
+        (r#"{"otlp_grpc": null}"#, Some("http/json"), grpc, 0, "the document"),
+    ];
+    for (document, variable, expected, warnings, reason) in cases {
+        let variables: Vec<_> =
+            variable.map(|it| ("OTEL_EXPORTER_OTLP_PROTOCOL", it)).into_iter().collect();
+        let parsed = with_environment(&exporter(document), &variables);
+        assert_eq!(parsed.config.exporter.protocol, expected, "{reason}: {document}");
+        assert_eq!(parsed.warnings.len(), warnings, "{reason}: {:?}", parsed.warnings);
+    }
+    let config =
+        parse(&exporter(r#"{"otlp_grpc": {"endpoint": "http://c:4317"}}"#)).expect("valid");
+    assert_eq!(config.exporter.authority, "c:4317");
+    assert_eq!(config.exporter.path, GRPC_PATH, "the method's");
+    let zipped = [("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
+    let config = with_environment("{}", &zipped).config;
+    assert_eq!(config.exporter.compression, Compression::Gzip);
+}
+
+#[test]
 fn variables_that_make_no_sense_are_ignored_with_a_warning() {
     let cases = [
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
@@ -285,8 +321,8 @@ fn variables_that_make_no_sense_are_ignored_with_a_warning() {
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=1,b"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
-        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a b=1"),
         ("OTEL_PROPAGATORS", "b3"),
         ("OTEL_SDK_DISABLED", "yes"),

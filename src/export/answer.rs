@@ -2,7 +2,8 @@
 //!
 //! It decides nothing about when to try again.
 
-use crate::otlp::response::{PartialSuccess, partial_success};
+use super::protocol::Protocol;
+use crate::otlp::response::{PartialSuccess, partial_success, partial_success_of_json};
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
     /// A response, the host's own for a timeout or a failed connection included.
-    Response {
+    Http {
         /// Its status code; zero if it is not a number.
         status: u16,
         /// How long the collector asks to be left alone.
@@ -18,8 +19,26 @@ pub enum Answer<'a> {
         /// Its body.
         body: &'a [u8],
     },
+    /// A response that says how a gRPC call ended.
+    Grpc {
+        /// The call's status code.
+        code: u32,
+        /// How long the collector asks to be left alone.
+        retry_delay: Option<Duration>,
+        /// The response's body.
+        body: &'a [u8],
+    },
     /// No response.
     Reset,
+}
+
+/// A status that is not a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Of HTTP.
+    Http(u16),
+    /// Of gRPC.
+    Grpc(u32),
 }
 
 /// Why a batch was not taken.
@@ -33,15 +52,15 @@ pub enum Failure {
     Timeout,
     /// The connection broke, or the answer was too long for the host.
     Reset,
-    /// A status that says "later": 429, 502, 503 (OTLP/HTTP, section Retryable Response Codes).
+    /// A status that says "later" (OTLP/HTTP, section Retryable Response Codes; OTLP/gRPC, section Failures).
     Unavailable {
         /// The status.
-        status: u16,
+        status: Status,
         /// How long the collector asks to be left alone.
         retry_after: Option<Duration>,
     },
     /// Any other status.
-    Refused(u16),
+    Refused(Status),
 }
 
 /// How an export ended.
@@ -54,19 +73,58 @@ pub enum ExportOutcome {
 }
 
 impl ExportOutcome {
-    /// What an answer means.
+    /// What an answer to a request of this protocol means.
     #[must_use]
-    pub fn of_answer(answer: Answer<'_>) -> Self {
-        match answer {
-            Answer::Response { status: 200..300, body, .. } => Self::Taken(partial_success(body)),
-            // The host's own for a timeout, and a gateway's.
-            Answer::Response { status: 504, .. } => Self::Failed(Failure::Timeout),
-            Answer::Response { status: status @ (429 | 502 | 503), retry_after, .. } => {
-                Self::Failed(Failure::Unavailable { status, retry_after })
+    pub fn of_answer(answer: Answer<'_>, protocol: Protocol) -> Self {
+        Self::Failed(match (answer, protocol) {
+            (Answer::Reset, _) => Failure::Reset,
+            (Answer::Grpc { code, retry_delay, body }, _) => {
+                match failure_of_grpc(code, retry_delay) {
+                    None => return Self::Taken(partial_success(unframed(body))),
+                    Some(failure) => failure,
+                }
             }
-            Answer::Response { status, .. } => Self::Failed(Failure::Refused(status)),
-            Answer::Reset => Self::Failed(Failure::Reset),
+            // The host's own for a timeout, and a gateway's.
+            (Answer::Http { status: 504, .. }, _) => Failure::Timeout,
+            (Answer::Http { status: status @ (429 | 502 | 503), retry_after, .. }, _) => {
+                Failure::Unavailable { status: Status::Http(status), retry_after }
+            }
+            (Answer::Http { status: 200..300, body, .. }, Protocol::HttpProtobuf) => {
+                return Self::Taken(partial_success(body));
+            }
+            (Answer::Http { status: 200..300, body, .. }, Protocol::HttpJson) => {
+                return Self::Taken(partial_success_of_json(body));
+            }
+            // Without a gRPC status a success is none.
+            (Answer::Http { status, .. }, _) => Failure::Refused(Status::Http(status)),
+        })
+    }
+}
+
+/// The failure that a code stands for; none for OK (OTLP/gRPC, section Failures).
+fn failure_of_grpc(code: u32, retry_after: Option<Duration>) -> Option<Failure> {
+    /// CANCELLED, ABORTED, `OUT_OF_RANGE`, UNAVAILABLE, `DATA_LOSS`.
+    const TRANSIENT: [u32; 5] = [1, 10, 11, 14, 15];
+    const DEADLINE_EXCEEDED: u32 = 4;
+    /// Transient only if the collector says when to come back (OTLP/gRPC Throttling).
+    const RESOURCE_EXHAUSTED: u32 = 8;
+    let status = Status::Grpc(code);
+    match code {
+        0 => None,
+        DEADLINE_EXCEEDED => Some(Failure::Timeout),
+        RESOURCE_EXHAUSTED if retry_after.is_some() => {
+            Some(Failure::Unavailable { status, retry_after })
         }
+        code if TRANSIENT.contains(&code) => Some(Failure::Unavailable { status, retry_after }),
+        _ => Some(Failure::Refused(status)),
+    }
+}
+
+/// The message in a body of one (gRPC over HTTP2, section Responses); nothing if it is compressed, which was not asked for.
+fn unframed(body: &[u8]) -> &[u8] {
+    match body.split_first_chunk::<5>() {
+        Some(([0, ..], message)) => message,
+        _ => &[],
     }
 }
 
@@ -97,9 +155,10 @@ impl fmt::Display for Failure {
             Self::NoUpstream => formatter.write_str("the cluster has no healthy host or no room"),
             Self::Timeout => formatter.write_str("no answer in time"),
             Self::Reset => formatter.write_str("the connection broke"),
-            Self::Unavailable { status, .. } | Self::Refused(status) => {
-                write!(formatter, "the answer was {status}")
-            }
+            Self::Unavailable { status, .. } | Self::Refused(status) => match status {
+                Status::Http(status) => write!(formatter, "the answer was {status}"),
+                Status::Grpc(code) => write!(formatter, "the answer was gRPC status {code}"),
+            },
         }
     }
 }
@@ -108,43 +167,91 @@ impl fmt::Display for Failure {
 mod tests {
     use super::*;
 
+    const LATER: Option<Duration> = Some(Duration::from_secs(7));
+
+    fn taken(rejected_spans: u64) -> ExportOutcome {
+        ExportOutcome::Taken(PartialSuccess { rejected_spans, ..PartialSuccess::default() })
+    }
+
+    fn refused(status: Status) -> ExportOutcome {
+        ExportOutcome::Failed(Failure::Refused(status))
+    }
+
+    fn busy(status: Status, retry_after: Option<Duration>) -> ExportOutcome {
+        ExportOutcome::Failed(Failure::Unavailable { status, retry_after })
+    }
+
+    const TIMEOUT: ExportOutcome = ExportOutcome::Failed(Failure::Timeout);
+    /// That three spans were rejected.
+    const REJECTED: &[u8] = &[0x0a, 0x02, 0x08, 0x03];
+
     #[test]
-    fn answers_mean_what_otlp_says() {
-        const LATER: Option<Duration> = Some(Duration::from_secs(7));
-        let taken = |rejected_spans| {
-            ExportOutcome::Taken(PartialSuccess { rejected_spans, ..PartialSuccess::default() })
-        };
-        let response = |status| Answer::Response { status, retry_after: LATER, body: &[] };
-        let busy =
-            |status| ExportOutcome::Failed(Failure::Unavailable { status, retry_after: LATER });
-        let body = &[0x0a, 0x02, 0x08, 0x03];
+    fn answers_over_http_mean_what_otlp_says() {
+        let response = |status| Answer::Http { status, retry_after: LATER, body: &[] };
+        let with = |body| Answer::Http { status: 200, retry_after: None, body };
+        let json = br#"{"partialSuccess": {"rejectedSpans": "3"}}"#;
+        let [protobuf, of_json, grpc] =
+            [Protocol::HttpProtobuf, Protocol::HttpJson, Protocol::Grpc];
+        let http = Status::Http;
         let cases = [
-            (response(200), taken(0), "taken"),
-            (response(202), taken(0), "taken, for later"),
-            (Answer::Response { status: 200, retry_after: None, body }, taken(3), "taken in part"),
-            (response(400), ExportOutcome::Failed(Failure::Refused(400)), "our mistake"),
-            (response(401), ExportOutcome::Failed(Failure::Refused(401)), "no right"),
-            (response(429), busy(429), "too many"),
-            (response(500), ExportOutcome::Failed(Failure::Refused(500)), "its mistake"),
-            (response(502), busy(502), "a broken way"),
-            (response(503), busy(503), "busy"),
-            (response(504), ExportOutcome::Failed(Failure::Timeout), "the host's own timeout"),
-            (response(0), ExportOutcome::Failed(Failure::Refused(0)), "no status"),
-            (Answer::Reset, ExportOutcome::Failed(Failure::Reset), "no response"),
+            (response(200), protobuf, taken(0), "taken"),
+            (response(202), protobuf, taken(0), "taken, for later"),
+            (with(REJECTED), protobuf, taken(3), "taken in part"),
+            (with(json), of_json, taken(3), "taken in part, in JSON"),
+            (with(REJECTED), of_json, taken(0), "what is no JSON says nothing"),
+            (response(400), protobuf, refused(http(400)), "our mistake"),
+            (response(401), protobuf, refused(http(401)), "no right"),
+            (response(429), protobuf, busy(http(429), LATER), "too many"),
+            (response(500), protobuf, refused(http(500)), "its mistake"),
+            (response(502), protobuf, busy(http(502), LATER), "a broken way"),
+            (response(503), protobuf, busy(http(503), LATER), "busy"),
+            (response(504), protobuf, TIMEOUT, "the host's own timeout"),
+            (response(0), protobuf, refused(http(0)), "no status"),
+            (Answer::Reset, protobuf, ExportOutcome::Failed(Failure::Reset), "no response"),
+            (response(200), grpc, refused(http(200)), "no gRPC status"),
+            (response(503), grpc, busy(http(503), LATER), "a gateway's, not the collector's"),
         ];
+        for (answer, protocol, expected, reason) in cases {
+            assert_eq!(ExportOutcome::of_answer(answer, protocol), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn answers_over_grpc_mean_what_otlp_says() {
+        let framed = [&[0, 0, 0, 0, 4][..], REJECTED].concat();
+        let zipped = [&[1, 0, 0, 0, 4][..], REJECTED].concat();
+        let grpc = |code, retry_delay| Answer::Grpc { code, retry_delay, body: &[] };
+        let with = |body| Answer::Grpc { code: 0, retry_delay: None, body };
+        let mut cases = vec![
+            (grpc(0, None), taken(0), "OK".to_owned()),
+            (with(&framed), taken(3), "OK, in part".to_owned()),
+            (with(&zipped), taken(0), "OK, compressed".to_owned()),
+            (with(&framed[..4]), taken(0), "OK, cut".to_owned()),
+            (grpc(4, LATER), TIMEOUT, "DEADLINE_EXCEEDED".to_owned()),
+            (grpc(8, LATER), busy(Status::Grpc(8), LATER), "RESOURCE_EXHAUSTED, RetryInfo".into()),
+            (grpc(8, None), refused(Status::Grpc(8)), "RESOURCE_EXHAUSTED alone".to_owned()),
+            (grpc(99, None), refused(Status::Grpc(99)), "no code".to_owned()),
+        ];
+        for code in [1, 10, 11, 14, 15] {
+            cases.push((grpc(code, None), busy(Status::Grpc(code), None), format!("{code}")));
+        }
+        for code in [2, 3, 5, 6, 7, 9, 12, 13, 16] {
+            cases.push((grpc(code, LATER), refused(Status::Grpc(code)), format!("{code}")));
+        }
         for (answer, expected, reason) in cases {
-            assert_eq!(ExportOutcome::of_answer(answer), expected, "{reason}");
+            assert_eq!(ExportOutcome::of_answer(answer, Protocol::Grpc), expected, "{reason}");
         }
     }
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        let busy = Failure::Unavailable { status: 503, retry_after: None };
+        let busy = Failure::Unavailable { status: Status::Http(503), retry_after: None };
         for failure in [Failure::NoUpstream, Failure::Timeout, Failure::Reset, busy] {
             assert!(failure.is_transient(), "{failure}");
         }
-        for failure in [Failure::NoCluster, Failure::Refused(400), Failure::Refused(500)] {
-            assert!(!failure.is_transient(), "{failure}");
+        for status in [Status::Http(400), Status::Http(500), Status::Grpc(3)] {
+            assert!(!Failure::Refused(status).is_transient(), "{status:?}");
         }
+        assert!(!Failure::NoCluster.is_transient());
     }
 }

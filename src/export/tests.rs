@@ -1,10 +1,11 @@
+use super::answer::Status;
 use super::*;
 use crate::otlp::response::PartialSuccess;
 
 const INITIAL: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(4);
 const GIVE_UP: Duration = Duration::from_secs(10);
-const BUSY: Failure = Failure::Unavailable { status: 503, retry_after: None };
+const BUSY: Failure = Failure::Unavailable { status: Status::Http(503), retry_after: None };
 /// The random number that gives the shortest wait.
 const SHORTEST: u64 = 0;
 
@@ -12,6 +13,8 @@ fn exporter() -> Exporter {
     let retry =
         RetryPolicy { initial_interval: INITIAL, max_interval: MAX, max_elapsed_time: GIVE_UP };
     let config = ExporterConfig {
+        protocol: Protocol::HttpProtobuf,
+        compression: Compression::None,
         path: "/v1/traces".into(),
         authority: "collector".into(),
         headers: Vec::new(),
@@ -84,7 +87,7 @@ fn a_batch_is_given_up_after_its_time() {
 
 #[test]
 fn what_may_not_pass_is_not_tried_again() {
-    for failure in [Failure::NoCluster, Failure::Refused(400)] {
+    for failure in [Failure::NoCluster, Failure::Refused(Status::Http(400))] {
         let mut exporter = exporter();
         for name in 1..=MAX_REFUSALS {
             send(&mut exporter, at(0), name);
@@ -101,7 +104,10 @@ fn what_may_not_pass_is_not_tried_again() {
 
 #[test]
 fn the_collector_is_left_alone_for_as_long_as_it_asks() {
-    let asks = |seconds| Failure::Unavailable { status: 429, retry_after: Some(at(seconds)) };
+    let asks = |seconds| Failure::Unavailable {
+        status: Status::Http(429),
+        retry_after: Some(at(seconds)),
+    };
     let mut exporter = exporter();
     send(&mut exporter, at(0), 1);
     assert!(matches!(fail(&mut exporter, asks(7), at(0), 1), Attempt::Again(..)));

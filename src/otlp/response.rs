@@ -25,6 +25,21 @@ pub fn partial_success(body: &[u8]) -> PartialSuccess {
     }
 }
 
+/// Reads the body of a successful answer in JSON, where the number is a text.
+#[must_use]
+pub fn partial_success_of_json(body: &[u8]) -> PartialSuccess {
+    let response: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let of = |name: &str| response.get("partialSuccess")?.get(name);
+    let number = |value: &serde_json::Value| match value {
+        serde_json::Value::String(digits) => digits.parse().ok(),
+        value => value.as_u64(),
+    };
+    PartialSuccess {
+        rejected_spans: of("rejectedSpans").and_then(number).unwrap_or_default(),
+        error_message: of("errorMessage").and_then(|it| it.as_str()).unwrap_or_default().to_owned(),
+    }
+}
+
 /// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.
 #[derive(Clone, PartialEq, Message)]
 struct ExportTraceServiceResponse {
@@ -44,6 +59,34 @@ struct ExportTracePartialSuccess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_in_json_are_read_leniently() {
+        let cases = [
+            ("", 0, "", "an empty body is a full success"),
+            ("{}", 0, "", "an empty answer, too"),
+            (
+                r#"{"partialSuccess": {"rejectedSpans": "3", "errorMessage": "no"}}"#,
+                3,
+                "no",
+                "a text",
+            ),
+            (r#"{"partialSuccess": {"rejectedSpans": 3}}"#, 3, "", "a number"),
+            (
+                r#"{"partialSuccess": {"rejectedSpans": "-3", "errorMessage": 1}}"#,
+                0,
+                "",
+                "nonsense",
+            ),
+            (r#"{"partialSuccess": []}"#, 0, "", "a list"),
+            ("not JSON", 0, "", "what can't be read says nothing"),
+        ];
+        for (body, rejected_spans, message, reason) in cases {
+            let partial = partial_success_of_json(body.as_bytes());
+            assert_eq!(partial.rejected_spans, rejected_spans, "{reason}");
+            assert_eq!(partial.error_message, message, "{reason}");
+        }
+    }
 
     #[test]
     fn answers_are_read_leniently() {

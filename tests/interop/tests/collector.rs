@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use cases::Case;
 use harness::client::{Call, Http};
 use harness::tls::Certificate;
-use harness::{Bootstrap, Stage};
+use harness::{Bootstrap, Span, Stage};
 use interop::Collector;
 
 fn versions() -> Result<[(&'static str, Http); 3]> {
@@ -92,5 +92,74 @@ async fn the_collector_changes_no_field_of_what_the_filter_sends() -> Result<()>
         assert_eq!(came, sent);
     }
     assert_eq!(collector.complaints(), Vec::<String>::new(), "a clean log");
+    Ok(())
+}
+
+/// Attributes that have a port in them.
+const PORTS: [&str; 3] = ["network.peer.port", "server.port", "envoy.upstream_address"];
+
+/// What a span says, without what is its own: ids, times and ports. The Collector writes out a status that is not set.
+fn said(span: &Span) -> Span {
+    let mut said = span.clone();
+    let own = &mut said.span;
+    (own.start_time_unix_nano, own.end_time_unix_nano) = (0, 0);
+    own.span_id = Vec::new();
+    own.status.get_or_insert_default();
+    own.attributes.retain(|it| !PORTS.contains(&it.key.as_str()));
+    said.resource.retain(|it| it.key != "service.instance.id");
+    said
+}
+
+#[tokio::test]
+async fn each_protocol_and_compression_brings_the_same_spans() -> Result<()> {
+    let exporters = [
+        r#"{"otlp_http": {}}"#,
+        r#"{"otlp_http": {"compression": "gzip"}}"#,
+        r#"{"otlp_http": {"encoding": "json"}}"#,
+        r#"{"otlp_http": {"encoding": "json", "compression": "gzip"}}"#,
+        r#"{"otlp_grpc": {"headers": [{"name": "api-key", "value": "1234"}]}}"#,
+        r#"{"otlp_grpc": {"compression": "gzip"}}"#,
+    ];
+    let mut first: Option<Vec<Span>> = None;
+    for exporter in exporters {
+        let collector = Collector::start().await?;
+        let configuration = format!(
+            r#"{{"resource": {{"attributes": [{{"name": "a.list", "value": ["b", "c"], "type": "string_array"}},
+                {{"name": "a.ratio", "value": 0.5, "type": "double"}}, {{"name": "a.truth", "value": true, "type": "bool"}}]}},
+              "tracer_provider": {{"processors": [{{"batch": {{"exporter": {exporter}}}}}]}}}}"#
+        );
+        let stage = Stage::start(|edge| {
+            let edge = cases::bootstrap(edge)?.filter("ingress", &configuration)?;
+            if exporter.contains("grpc") {
+                edge.cluster("otel_collector", collector.grpc_port())?
+                    .http2_cluster("otel_collector")
+            } else {
+                edge.cluster("otel_collector", collector.http_port())
+            }
+        })
+        .await?;
+        let cases = cases_over(&Http::Two).collect::<Vec<_>>();
+        for case in &cases {
+            let call = case.call.clone();
+            let call = call
+                .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03")
+                .header("tracestate", "vendor=1,ot=rv:00f067aa0ba902");
+            call.send(&Http::Two, stage.port()).await.context(case.reason)?;
+        }
+        let requests = cases.len();
+        let stats = stage.at_rest(u64::try_from(requests)?).await.context(exporter)?;
+        assert_eq!(stats["exporter.span.exported"], requests as u64, "{exporter}");
+        let saved = stats["exporter.compression.saved_bytes"];
+        assert_eq!(saved > 0, exporter.contains("gzip"), "{exporter}: {saved} bytes saved");
+        let mut spans: Vec<_> =
+            collector.wait_for_spans(requests).await?.iter().map(said).collect();
+        spans.sort_by_key(|span| format!("{span:?}"));
+        match &first {
+            None => first = Some(spans),
+            Some(first) => assert_eq!(&spans, first, "{exporter}"),
+        }
+        assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "{exporter}");
+        assert_eq!(collector.complaints(), Vec::<String>::new(), "{exporter}");
+    }
     Ok(())
 }

@@ -1,0 +1,118 @@
+//! What a collector says of a gRPC call that failed: when to come back, and its own words.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::percent_decode;
+use prost::Message;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Padded or not (gRPC over HTTP2, section Requests: Binary-Header).
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// How long to wait, of `google.rpc.RetryInfo` in the value of `grpc-status-details-bin` (OTLP/gRPC Throttling). None if that does
+/// not say, or nothing that could be waited for.
+#[must_use]
+pub fn retry_delay(details: &[u8]) -> Option<Duration> {
+    let bytes = BASE64.decode(details).ok()?;
+    let status = Status::decode(bytes.as_slice()).ok()?;
+    let info = status.details.iter().find(|it| it.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
+    let seconds = u64::try_from(delay.seconds).ok()?;
+    let nanos = u32::try_from(delay.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(seconds, nanos))
+}
+
+/// The text of `grpc-message` (gRPC over HTTP2, section Responses: Status-Message).
+#[must_use]
+pub fn message(value: &[u8]) -> Cow<'_, str> {
+    percent_decode(value).decode_utf8_lossy()
+}
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<ProtoDuration>,
+}
+
+/// `google.protobuf.Duration`.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct ProtoDuration {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+    use proptest::prelude::*;
+
+    fn details(type_url: &str, seconds: i64, nanos: i32) -> Vec<u8> {
+        let delay = ProtoDuration { seconds, nanos };
+        let value = RetryInfo { retry_delay: Some(delay) }.encode_to_vec();
+        let other = Any { type_url: "type.googleapis.com/google.rpc.Help".into(), value: vec![1] };
+        let info = Any { type_url: type_url.into(), value };
+        Status { details: vec![other, info] }.encode_to_vec()
+    }
+
+    #[test]
+    fn the_delay_is_found_among_the_details() {
+        const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+        let cases = [
+            (RETRY_INFO, 7, 5_000_000, Some(Duration::from_millis(7005)), "seconds and less"),
+            (RETRY_INFO, 0, 0, Some(Duration::ZERO), "at once"),
+            (RETRY_INFO, -1, 0, None, "the past"),
+            (RETRY_INFO, 1, -1, None, "nanoseconds of the past"),
+            (RETRY_INFO, 1, 1_000_000_000, None, "nanoseconds that are a second"),
+            ("type.googleapis.com/google.rpc.ErrorInfo", 7, 0, None, "another detail"),
+        ];
+        for (type_url, seconds, nanos, expected, reason) in cases {
+            let bytes = details(type_url, seconds, nanos);
+            for text in [BASE64_STANDARD.encode(&bytes), BASE64_STANDARD_NO_PAD.encode(&bytes)] {
+                assert_eq!(retry_delay(text.as_bytes()), expected, "{reason}: {text}");
+            }
+        }
+        assert_eq!(retry_delay(b""), None, "no details");
+        assert_eq!(retry_delay(b"*"), None, "no base64");
+        assert_eq!(retry_delay(b"////"), None, "no message");
+    }
+
+    #[test]
+    fn a_message_is_percent_encoded() {
+        assert_eq!(message(b"no%20%C3%A9"), "no \u{e9}");
+        assert_eq!(message(b"100% %ff"), "100% \u{fffd}", "what can't be decoded stays");
+    }
+
+    proptest! {
+        #[test]
+        fn no_details_are_too_strange(details: Vec<u8>) {
+            let found = [retry_delay(&details), retry_delay(BASE64_STANDARD.encode(&details).as_bytes())];
+            prop_assert!(found.iter().flatten().all(|delay| delay.as_secs() < 1 << 63));
+        }
+    }
+}
