@@ -1,15 +1,20 @@
-//! A collector for tests: takes OTLP/HTTP, decodes it with the official messages, keeps all of it,
-//! and misbehaves when told to.
+//! A collector for tests: takes OTLP over HTTP, in protobuf or JSON, or over gRPC, decodes it with the official messages, keeps
+//! all of it, and misbehaves when told to.
+
+mod grpc;
 
 use crate::tls::Certificate;
 use crate::wait_for;
 use anyhow::Result;
 use bytes::Bytes;
+use flate2::read::GzDecoder;
+use futures_util::{StreamExt, stream};
 pub use http::Version;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -22,6 +27,7 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::{ErrorKind, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -45,7 +51,29 @@ pub enum Answer {
     Hang,
     /// Closes the connection instead of answering.
     Reset,
+    /// Takes all, but closes the connection in the midst of its answer.
+    CutOff,
+    /// Takes all, but hands its answer out byte by byte, with this pause before each.
+    Trickle(Duration),
+    /// This status of gRPC, taking nothing. Over gRPC only, as the next.
+    Grpc(i32),
+    /// This status of gRPC and this `RetryInfo`, taking nothing.
+    GrpcRetry(i32, Duration),
 }
+
+impl Answer {
+    /// Whether the spans are taken, whatever their sender hears of it.
+    fn takes(&self) -> bool {
+        matches!(
+            self,
+            Self::Ok | Self::PartialSuccess(_) | Self::Slow(_) | Self::CutOff | Self::Trickle(_)
+        )
+    }
+}
+
+const JSON: &str = "application/json";
+/// The path of the method of OTLP over gRPC.
+const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// A request that the receiver got.
 #[derive(Clone, Debug)]
@@ -196,6 +224,18 @@ impl Receiver {
         read(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Notes a request, and says how it is answered.
+    fn record(&self, export: Export, spans: Vec<Span>) -> Answer {
+        self.with(|state| {
+            let answer = state.answer.clone().unwrap_or(Answer::Ok);
+            state.exports.push(export);
+            if answer.takes() {
+                state.spans.extend(spans);
+            }
+            answer
+        })
+    }
+
     async fn serve<S>(self, stream: S, server_name: Option<String>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -213,12 +253,16 @@ impl Receiver {
         &self,
         request: Request<Incoming>,
         server_name: Option<String>,
-    ) -> Result<Response<Full<Bytes>>> {
+    ) -> Result<Response<BoxBody<Bytes, std::io::Error>>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
-        let answer = self.with(|state| state.answer.clone()).unwrap_or(Answer::Ok);
-        let decoded = ExportTraceServiceRequest::decode(body.clone());
+        let decoded = decode(&head.headers, &body);
         let spans = decoded.as_ref().map(Span::all_of).unwrap_or_default();
+        let is_undecodable = usize::from(decoded.is_err());
+        self.with(|state| state.undecodable += is_undecodable);
+        let content_type = head.headers.get(CONTENT_TYPE).cloned();
+        let content_type =
+            content_type.unwrap_or(HeaderValue::from_static("application/x-protobuf"));
         let export = Export {
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
@@ -228,17 +272,11 @@ impl Receiver {
             body,
             spans: spans.len(),
         };
-        self.with(|state| {
-            state.undecodable += usize::from(decoded.is_err());
-            state.exports.push(export);
-            if matches!(answer, Answer::Ok | Answer::PartialSuccess(_) | Answer::Slow(_)) {
-                state.spans.extend(spans);
-            }
-        });
+        let answer = self.record(export, spans);
         let mut message = ExportTraceServiceResponse::default();
         let mut retry_after = None;
         let status = match answer {
-            Answer::Ok => 200,
+            Answer::Ok | Answer::CutOff | Answer::Trickle(_) => 200,
             Answer::Status(status) => status,
             Answer::RetryAfter(status, after) => {
                 retry_after = Some(HeaderValue::from_static(after));
@@ -256,14 +294,53 @@ impl Receiver {
                     Some(ExportTracePartialSuccess { rejected_spans, error_message });
                 200
             }
+            Answer::Grpc(_) | Answer::GrpcRetry(..) => anyhow::bail!("{answer:?} over HTTP"),
         };
-        let mut response = Response::new(Full::new(message.encode_to_vec().into()));
+        let mut response = Response::new(match answer {
+            Answer::CutOff => {
+                let parts =
+                    [Ok(Frame::data(Bytes::from_static(b"\x0a"))), Err(ErrorKind::Other.into())];
+                BodyExt::boxed(StreamBody::new(stream::iter(parts)))
+            }
+            Answer::Trickle(pause) => {
+                let bytes =
+                    stream::iter([0x0a_u8, 0x02, 0x12, 0x00]).then(move |byte| async move {
+                        tokio::time::sleep(pause).await;
+                        Ok(Frame::data(Bytes::from(vec![byte])))
+                    });
+                BodyExt::boxed(StreamBody::new(bytes))
+            }
+            _ => {
+                let bytes = if content_type == JSON {
+                    serde_json::to_vec(&message)?
+                } else {
+                    message.encode_to_vec()
+                };
+                Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+            }
+        });
         *response.status_mut() = StatusCode::from_u16(status)?;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        headers.insert(CONTENT_TYPE, content_type);
         headers.extend(retry_after.map(|after| (RETRY_AFTER, after)));
         Ok(response)
     }
+}
+
+/// The message in a body, as its headers say.
+fn decode(headers: &HeaderMap, body: &Bytes) -> Result<ExportTraceServiceRequest> {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|it| it == value);
+    let mut unpacked = Vec::new();
+    let message = if is("content-encoding", "gzip") {
+        GzDecoder::new(&body[..]).read_to_end(&mut unpacked)?;
+        unpacked.as_slice()
+    } else {
+        body
+    };
+    if is("content-type", JSON) {
+        return Ok(serde_json::from_slice(message)?);
+    }
+    Ok(ExportTraceServiceRequest::decode(message)?)
 }
 
 impl Span {
