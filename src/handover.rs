@@ -16,6 +16,10 @@ pub struct Unsent {
     pub request: Vec<u8>,
 }
 
+/// The host did not take what was left to another filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotLeft;
+
 /// So many spans are in a message that can't be read: its layout is that of another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable {

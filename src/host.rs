@@ -8,9 +8,9 @@ pub mod wire;
 
 use crate::export::ExportCall;
 use crate::export::answer::Failure;
+use crate::handover::NotLeft;
 use crate::resource::Node;
 use crate::stats::{Metric, MetricKind};
-use crate::tracer::NotLeft;
 use outcome::{ATTRIBUTES, OutcomeValues};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};

@@ -9,7 +9,7 @@ use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
 use crate::export::protocol::Protocol;
 use crate::export::{Attempt, ExportCall, Exporter, Ready};
-use crate::handover::{self, Unreadable, Unsent};
+use crate::handover::{self, NotLeft, Unreadable, Unsent};
 use crate::host::wire::HeaderMap;
 use crate::id::{IdGenerator, SpanId};
 use crate::otlp::Span;
@@ -55,10 +55,6 @@ struct Redirected {
     /// How long the first pass took, in nanoseconds.
     duration: u64,
 }
-
-/// The host did not take what was left to another filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotLeft;
 
 /// What was decided of a request when it started.
 #[derive(Debug)]
