@@ -52,6 +52,8 @@ metrics! {
     Started = Counter "otel.sdk.span.started",
     /// Requests that are kept.
     Sampled = Counter "otel.sdk.span.sampled",
+    /// Cut, since they were larger than a batch may be.
+    Truncated = Counter "otel.sdk.processor.span.truncated",
     /// Lost: the queue was full.
     DroppedQueueFull = Counter "otel.sdk.processor.span.dropped.queue_full",
     /// Lost: larger than a batch may be.

@@ -2,7 +2,7 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is handed to it.
 
-use crate::batch::{Batch, Queue};
+use crate::batch::{Batch, Queue, Refused};
 use crate::config::Config;
 use crate::context::{SpanContext, TraceFlags};
 use crate::export::answer::{Answer, ExportOutcome, Failure};
@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Headers that take more than this, in bytes, are not held whole until their request ends.
 const MAX_USUAL_HEADERS: usize = 4096;
+/// To so many characters texts are cut in a span that is otherwise too large for any batch.
+const SHORT_VALUE: usize = 128;
 
 /// The tracer of one root context: all requests of one worker under one configuration.
 #[derive(Debug)]
@@ -192,20 +194,14 @@ impl Tracer {
             self.redirected = Some(Redirected { span, start, duration });
             return;
         }
-        self.attributes.clear();
-        let request = span.request(outcome);
-        let description = self.conventions.describe(&request, &mut self.attributes);
-        let finished = Span {
-            context: &span.context,
-            parent: span.parent,
-            kind: description.kind,
-            name: &description.name,
-            start: outcome.start,
-            end: outcome.start.saturating_add(outcome.duration),
-            attributes: &self.attributes,
-            status: description.status,
-        };
-        match self.queue.push(&finished) {
+        let Self { conventions, queue, attributes, .. } = self;
+        let mut pushed = push(conventions, queue, attributes, &span, outcome);
+        if pushed == Err(Refused::TooLarge) {
+            let mut shorter = attributes.shorter(SHORT_VALUE);
+            pushed = push(conventions, queue, &mut shorter, &span, outcome);
+            self.stats.add(Metric::Truncated, i64::from(pushed.is_ok()));
+        }
+        match pushed {
             Ok(dropped) => {
                 self.stats.add(Metric::Queued, 1);
                 self.count(Metric::Queued, dropped, Direction::Down);
@@ -411,6 +407,29 @@ impl Tracer {
             Direction::Down => self.stats.subtract_size(metric, spans),
         }
     }
+}
+
+/// Describes a span, encodes it and queues it. Gives how many older ones were dropped for it.
+fn push(
+    conventions: &Conventions,
+    queue: &mut Queue,
+    attributes: &mut Attributes,
+    span: &StartedSpan,
+    outcome: &Outcome<'_>,
+) -> Result<usize, Refused> {
+    attributes.clear();
+    let request = span.request(outcome);
+    let description = conventions.describe(&request, attributes);
+    queue.push(&Span {
+        context: &span.context,
+        parent: span.parent,
+        kind: description.kind,
+        name: &description.name,
+        start: outcome.start,
+        end: outcome.start.saturating_add(outcome.duration),
+        attributes,
+        status: description.status,
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

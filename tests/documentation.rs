@@ -84,7 +84,13 @@ fn each_file_of_an_example_is_named_on_a_page() -> Result<()> {
     }
     let is_named =
         |path: &Path| path.file_name().is_some_and(|it| text.contains(&*it.to_string_lossy()));
-    for folder in ["examples/istio", "examples/envoy-gateway", "examples/collector", "envoy"] {
+    for folder in [
+        "examples/istio",
+        "examples/envoy-gateway",
+        "examples/collector",
+        "examples/prometheus",
+        "envoy",
+    ] {
         for entry in fs::read_dir(harness::root().join(folder))? {
             let path = entry?.path();
             assert!(is_named(&path), "a page names {}", path.display());

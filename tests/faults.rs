@@ -243,6 +243,35 @@ async fn the_queue_is_bounded_at_every_moment() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_span_that_is_too_large_is_cut_and_then_dropped() -> Result<()> {
+    let header = json!(["x-large"]);
+    let http = json!({"server": {"request_captured_headers": header}});
+    let configuration = json!({
+        "instrumentation/development": {"general": {"http": http}},
+        "envoy": {"max_export_batch_bytes": 1500},
+    });
+    let stage = Stage::start(|edge| edge.filter("ingress", &configuration.to_string())).await?;
+    let call = |values: usize, length: usize| {
+        (0..values).fold(Call::get("/"), |call, _| call.header("x-large", vec![b'a'; length]))
+    };
+    for (values, length) in [(1, 10), (1, 3000), (20, 200)] {
+        call(values, length).send(&Http::One, stage.port()).await?;
+    }
+    let stats = stage.at_rest(3).await?;
+    assert_eq!(stats["exporter.span.exported"], 2, "{stats:#?}");
+    assert_eq!(stats["processor.span.truncated"], 1, "{stats:#?}");
+    assert_eq!(stats["processor.span.dropped.too_large"], 1, "{stats:#?}");
+    let spans = stage.collector.spans();
+    let lengths: Vec<_> = spans
+        .iter()
+        .map(|span| span.texts("http.request.header.x-large").unwrap_or_default().concat().len())
+        .collect();
+    assert_eq!(lengths, [10, 128], "as it is, and cut");
+    spans.iter().for_each(conventions::check);
+    Ok(())
+}
+
+#[tokio::test]
 async fn memory_does_not_grow_while_nothing_is_delivered() -> Result<()> {
     let closed = harness::free_port()?;
     let hangs = Stage::start(Ok).await?;

@@ -49,6 +49,13 @@ impl Attributes {
         Self { bytes: Vec::with_capacity(USUAL_LENGTH), count: 0, dropped: 0, limits }
     }
 
+    /// None yet, under the same limits, but with texts of at most so many characters.
+    #[must_use]
+    pub fn shorter(&self, length: usize) -> Self {
+        let limit = self.limits.attribute_value_length.map_or(length, |limit| limit.min(length));
+        Self::new(SpanLimits { attribute_value_length: Some(limit), ..self.limits })
+    }
+
     /// Forgets all of them, but keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
