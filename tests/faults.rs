@@ -280,9 +280,9 @@ async fn memory_does_not_grow_while_nothing_is_delivered() -> Result<()> {
     for (stage, what) in [(hangs, "it hangs"), (absent, "it is absent")] {
         let id = stage.envoy.id().context("Envoy runs")?;
         load(&stage).await?;
-        let warm = resident(id)?;
+        let warm = harness::resident(id)?;
         load(&stage).await?;
-        let later = resident(id)?;
+        let later = harness::resident(id)?;
         // The second load's spans are some 6 MiB, kept if anything kept them. The first has filled
         // the queue and every connection's buffers: Envoy itself then grows by less than 1 MiB.
         assert!(later < warm + (3 << 20), "{what}: {warm} bytes grew to {later}");
@@ -322,12 +322,4 @@ async fn an_export_is_what_was_configured_and_nothing_is_sent_for_nothing() -> R
         assert!(!export.headers.contains_key("traceparent"), "exports are not traced");
     }
     Ok(())
-}
-
-/// The memory that a process has, in bytes.
-fn resident(id: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
-    let kibibytes: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
-    Ok(kibibytes * 1024)
 }

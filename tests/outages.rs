@@ -2,7 +2,7 @@
 //! what became of every span.
 
 use anyhow::{Context, Result};
-use harness::{Answer, Bootstrap, Counters, Receiver, Stage, Traffic, wait_for};
+use harness::{Answer, Bootstrap, Counters, Receiver, Stage, Traffic, client, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -223,5 +223,50 @@ async fn a_cluster_without_an_address_is_tried_again_and_given_up() -> Result<()
     let lost = counters.of("exporter.span.failed.no_upstream")
         + counters.of("processor.span.dropped.queue_full");
     assert_eq!(lost, requests, "{counters:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_soak_without_a_collector_stays_within_its_memory_and_loses_what_it_says() -> Result<()> {
+    const REQUESTS: usize = 40_000;
+    let port = harness::free_port()?;
+    let batch = json!({
+        "schedule_delay": 100, "max_queue_size": 1_000_000, "max_export_batch_size": 100,
+        "exporter": {"otlp_http": {"compression": "gzip"}},
+    });
+    let configuration = json!({
+        "tracer_provider": {"processors": [{"batch": batch}]},
+        "envoy": {
+            "max_queue_bytes": 1 << 20, "max_export_batch_bytes": 1 << 18,
+            "retry": {"initial_interval": 50, "max_interval": 200, "max_elapsed_time": 3_600_000},
+        },
+    });
+    let mut stage = Stage::start(|edge| {
+        edge.filter("ingress", &configuration.to_string())?.cluster("otel_collector", port)
+    })
+    .await?;
+    let id = stage.envoy.id().context("Envoy runs")?;
+    // Fills the queues and every connection's buffers.
+    client::load(stage.port(), "/", REQUESTS / 4, 8).await?;
+    let warm = harness::resident(id)?;
+    let codes = client::load(stage.port(), "/", REQUESTS, 8).await?;
+    assert_eq!(codes, BTreeMap::from([(200, REQUESTS)]), "no request failed");
+    let later = harness::resident(id)?;
+    // The spans of the soak are some 28 MiB.
+    assert!(later < warm + (4 << 20), "{warm} bytes grew to {later}");
+
+    stage.collector = Receiver::on(port).await?;
+    let requests = u64::try_from(REQUESTS + REQUESTS / 4)?;
+    let counters = Counters::at_rest(stage.envoy.admin_port(), requests).await?;
+    let dropped = counters.of("processor.span.dropped.queue_full");
+    let exported = counters.of("exporter.span.exported");
+    assert!(dropped > 0 && exported > 0, "{counters:#?}");
+    assert_eq!(exported + dropped, requests, "nothing else is lost: {counters:#?}");
+    assert_eq!(stage.collector.spans().len() as u64, exported, "what is counted did arrive");
+    let log = stage.envoy.log();
+    assert!(
+        log.contains(&format!("the collector takes spans again; {dropped} were lost")),
+        "{log}"
+    );
     Ok(())
 }

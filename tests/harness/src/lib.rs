@@ -23,9 +23,20 @@ pub use tempfile::TempDir;
 pub use traffic::Traffic;
 pub use upstream::Upstream;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// The memory that a process has, in bytes.
+///
+/// # Errors
+/// There is no such process.
+pub fn resident(id: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+    let kibibytes: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+    Ok(kibibytes * 1024)
+}
 
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
