@@ -187,26 +187,27 @@ fn upstream() -> Result<Bootstrap> {
 /// alone is worth microseconds.
 async fn variants(upstream: u16) -> Result<(Envoy, Vec<Variant>)> {
     let mut variants = Vec::new();
-    let specifications: [(&str, Option<u64>, Option<Value>); 6] = [
-        (UNTRACED, None, None),
-        ("Envoy's tracer, 100 %", Some(1), Some(json!(100.0))),
-        ("Envoy's tracer, 1 %", Some(100), Some(json!(1.0))),
-        ("this filter, 100 %", Some(1), None),
-        ("this filter, 1 %", Some(100), None),
-        ("this filter, 0 %", Some(0), None),
+    let specifications: [(&str, Option<u64>, Option<Value>, &str); 7] = [
+        (UNTRACED, None, None, "none"),
+        ("Envoy's tracer, 100 %", Some(1), Some(json!(100.0)), "none"),
+        ("Envoy's tracer, 1 %", Some(100), Some(json!(1.0)), "none"),
+        ("this filter, 100 %", Some(1), None, "none"),
+        ("this filter, 100 %, gzip", Some(1), None, "gzip"),
+        ("this filter, 1 %", Some(100), None, "none"),
+        ("this filter, 0 %", Some(0), None, "none"),
     ];
     let mut bootstrap = Bootstrap::edge(upstream, upstream)?.runtime(json!({
         "tracing.opentelemetry.min_flush_spans": 512,
         "tracing.opentelemetry.flush_interval_ms": 1000,
     }))?;
-    for (name, keeps, native) in specifications {
+    for (name, keeps, native, compression) in specifications {
         let sink = Receiver::start().await?;
         bootstrap = bootstrap.copy_listener("ingress", name)?.cluster(name, sink.port())?;
         bootstrap = match (&native, keeps) {
             (Some(percent), _) => native_tracer(bootstrap.without_filter(name)?, name, percent)?,
             (None, None) => bootstrap.without_filter(name)?,
             (None, Some(every)) => {
-                let configuration = configuration(name, every).to_string();
+                let configuration = configuration(name, every, compression).to_string();
                 let vm = json!(name);
                 bootstrap.filter(name, &configuration)?.wasm(
                     name,
@@ -225,13 +226,16 @@ async fn variants(upstream: u16) -> Result<(Envoy, Vec<Variant>)> {
 }
 
 /// The filter's configuration that keeps one in `every` requests, none for zero.
-fn configuration(cluster: &str, every: u64) -> Value {
+fn configuration(cluster: &str, every: u64, compression: &str) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "at most 100")]
     let ratio = if every == 0 { 0.0 } else { 1.0 / every as f64 };
     let root = json!({"trace_id_ratio_based": {"ratio": ratio}});
     let root = if every == 1 { json!({"always_on": null}) } else { root };
+    let batch = json!({"exporter": {"otlp_http": {"compression": compression}}});
     json!({
-        "tracer_provider": {"sampler": {"parent_based": {"root": root}}},
+        "tracer_provider": {
+            "processors": [{"batch": batch}], "sampler": {"parent_based": {"root": root}},
+        },
         "envoy": {"cluster": cluster},
     })
 }

@@ -17,7 +17,10 @@ fuzz_target!(|input: (u16, &[u8])| {
         error_message: decoded.error_message,
     };
     assert_eq!(partial_success(body), expected);
-    let taken = match ExportOutcome::of_answer(Answer::Http { status, retry_after: None, body }, Protocol::HttpProtobuf) {
+    let taken = match ExportOutcome::of_answer(
+        Answer::Http { status, retry_after: None, body },
+        Protocol::HttpProtobuf,
+    ) {
         ExportOutcome::Taken(partial) => Some(partial),
         ExportOutcome::Failed(failure) => {
             assert!(!failure.to_string().is_empty(), "a failure says what it is");
