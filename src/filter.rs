@@ -8,9 +8,9 @@ mod stream;
 pub use root::Root;
 
 use crate::host::{Metrics, OutcomeReader, SharedQueue};
+use crate::succession::VmKind;
 use crate::tracer::Tracer;
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 
 /// A configured filter, shared with the requests that pass through it.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ struct Running {
     next_tick: Cell<NextTick>,
     /// What the host calls the plugin.
     name: String,
-    /// When it was configured, since the Unix epoch.
-    configured: Duration,
+    /// That of its VM.
+    kind: VmKind,
     /// What filters leave to those that take their place.
     unsent: Option<SharedQueue>,
     stage: Cell<LifeStage>,

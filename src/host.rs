@@ -11,6 +11,7 @@ use crate::export::answer::Failure;
 use crate::handover::NotLeft;
 use crate::resource::Node;
 use crate::stats::{Metric, MetricKind};
+use crate::succession::VmKind;
 use outcome::{ATTRIBUTES, OutcomeValues};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
@@ -254,24 +255,32 @@ impl SharedQueue {
     }
 }
 
-/// Notes when a filter of this name was configured last, since the Unix epoch, for all VMs of one `vm_id`.
-pub fn note_configured(name: &str, time: Duration) {
-    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).to_le_bytes();
+/// Notes in which kind of VM a filter of this name was configured last, for all VMs of one `vm_id`.
+pub fn note_kind(name: &str, kind: VmKind) {
     // Without a stamp that is expected, the last one to write wins.
-    let result = hostcalls::set_shared_data(&configured_key(name), Some(&milliseconds), None);
+    let value = kind.0.to_le_bytes();
+    let result = hostcalls::set_shared_data(&kind_key(name), Some(&value), None);
     debug_assert!(result.is_ok(), "no stamp is expected");
 }
 
-/// When a filter of this name was configured last; zero if that is not known.
+/// In which kind of VM a filter of this name was configured last, if that is known.
 #[must_use]
-pub fn last_configured(name: &str) -> Duration {
-    let value = hostcalls::get_shared_data(&configured_key(name)).ok().and_then(|(value, _)| value);
-    let milliseconds = value.and_then(|value| value.first_chunk().copied());
-    milliseconds.map_or(Duration::ZERO, |bytes| Duration::from_millis(u64::from_le_bytes(bytes)))
+pub fn latest_kind(name: &str) -> Option<VmKind> {
+    let (value, _) = hostcalls::get_shared_data(&kind_key(name)).ok()?;
+    Some(VmKind(u64::from_le_bytes(*value?.first_chunk()?)))
 }
 
-fn configured_key(name: &str) -> String {
-    format!("otel-proxy-wasm.configured.{name}")
+fn kind_key(name: &str) -> String {
+    format!("otel-proxy-wasm.vm_kind.{name}")
+}
+
+/// Which build this is: the build writes a digest of the module into the module.
+#[must_use]
+pub fn build_id() -> [u8; 48] {
+    #[used]
+    static BUILD_ID: [u8; 48] = *b"otel-proxy-wasm.build_id:                       ";
+    // SAFETY: it is a static. Read so that the compiler does not take what stands here for what will be there.
+    unsafe { std::ptr::read_volatile(&raw const BUILD_ID) }
 }
 
 /// Tells the host that the root context of the current callback, which `on_done` has kept, can go.

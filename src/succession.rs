@@ -4,12 +4,8 @@
 //! that it does so, nor whether the VM of the old one lives on.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How long a filter of another VM must have been configured after this one to be a successor. Those of other workers, which
-/// are its siblings, are configured within moments.
-const SIBLINGS: Duration = Duration::from_secs(1);
 
 /// The filters of a VM, shared by all of them.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +34,31 @@ pub struct Plugin {
     pub configuration: Vec<u8>,
 }
 
+/// What the VMs of all workers have in common, and those of another module or of other variables don't: the host gives each such kind
+/// VMs of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmKind(pub u64);
+
+impl VmKind {
+    /// That of a VM with this module and these variables.
+    pub fn new(build_id: &[u8], variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        // In any order; the host's own may differ between VMs.
+        let variables = variables.map(|(name, value)| {
+            let name = fnv_1a(FNV_OFFSET, name.as_encoded_bytes());
+            fnv_1a(name, value.as_encoded_bytes())
+        });
+        Self(variables.fold(fnv_1a(FNV_OFFSET, build_id), u64::wrapping_add))
+    }
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// A digest that differs where it is not made to be the same.
+fn fnv_1a(digest: u64, bytes: &[u8]) -> u64 {
+    let step = |digest: u64, byte: &u8| (digest ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    bytes.iter().fold(digest, step)
+}
+
 /// What becomes of what a filter has not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Estate {
@@ -60,10 +81,10 @@ impl Filters {
         self.0.borrow_mut().retain(|filter| filter.id != id);
     }
 
-    /// What becomes of what this filter has not delivered, now that it goes. It was configured at `configured`, any
-    /// filter of its name in any VM last at `latest`, both since the same moment.
+    /// What becomes of what this filter has not delivered, now that it goes. It is in a VM of `own` kind; in one of the `latest` kind a
+    /// filter of its name was last configured, as far as is known.
     #[must_use]
-    pub fn estate(&self, id: u32, configured: Duration, latest: Duration) -> Estate {
+    pub fn estate(&self, id: u32, own: VmKind, latest: Option<VmKind>) -> Estate {
         let mut filters = self.0.borrow_mut();
         let Some(plugin) = filters.iter().find(|it| it.id == id).map(|it| it.plugin.clone()) else {
             return Estate::Lost;
@@ -73,7 +94,7 @@ impl Filters {
         };
         if !filters.iter().any(|it| successor(&it)) {
             // Without another filter the VM ends, and the calls in flight with it.
-            let elsewhere = latest.saturating_sub(configured) > SIBLINGS;
+            let elsewhere = latest.is_some_and(|latest| latest != own);
             return if elsewhere { Estate::Left } else { Estate::Lost };
         }
         // The host can't tell two that linger from each other, if they are the same plugin.
@@ -92,7 +113,8 @@ impl Filters {
 mod tests {
     use super::*;
 
-    const NOW: Duration = Duration::from_secs(100);
+    const OWN: VmKind = VmKind(1);
+    const LATEST: Option<VmKind> = Some(OWN);
 
     fn plugin(name: &str, configuration: &str) -> Plugin {
         Plugin { name: name.into(), configuration: configuration.into() }
@@ -114,43 +136,58 @@ mod tests {
             (&[("otel", "old"), ("other", "new")], Estate::Lost, "another plugin"),
         ];
         for (plugins, expected, reason) in cases {
-            assert_eq!(filters(plugins).estate(1, NOW, NOW), *expected, "{reason}");
+            assert_eq!(filters(plugins).estate(1, OWN, LATEST), *expected, "{reason}");
         }
-        assert_eq!(Filters::default().estate(1, NOW, NOW), Estate::Lost, "it was never configured");
+        assert_eq!(
+            Filters::default().estate(1, OWN, LATEST),
+            Estate::Lost,
+            "it was never configured"
+        );
     }
 
     #[test]
     fn a_successor_may_be_in_another_vm() {
         let filters = filters(&[("otel", "old")]);
-        let later = |milliseconds| NOW + Duration::from_millis(milliseconds);
         let cases = [
-            (later(0), Estate::Lost, "itself"),
-            (later(900), Estate::Lost, "a sibling of another worker"),
-            (later(1100), Estate::Left, "a new module"),
-            (Duration::ZERO, Estate::Lost, "the host forgot"),
+            (Some(OWN), Estate::Lost, "itself, or a sibling of another worker"),
+            (Some(VmKind(2)), Estate::Left, "a new module"),
+            (None, Estate::Lost, "the host forgot"),
         ];
         for (latest, expected, reason) in cases {
-            assert_eq!(filters.estate(1, NOW, latest), expected, "{reason}");
+            assert_eq!(filters.estate(1, OWN, latest), expected, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_kind_is_of_the_module_and_its_variables() {
+        let kind = |build_id: &[u8], variables: &[(&str, &str)]| {
+            let owned =
+                |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
+            VmKind::new(build_id, variables.iter().map(owned))
+        };
+        let (a, b) = (("A", "1"), ("B", "2"));
+        assert_eq!(kind(b"1", &[a, b]), kind(b"1", &[b, a]), "in any order");
+        assert_ne!(kind(b"1", &[a]), kind(b"2", &[a]), "another module");
+        assert_ne!(kind(b"1", &[a]), kind(b"1", &[b]), "other variables");
     }
 
     #[test]
     fn of_the_same_plugin_one_lingers() {
         let filters = filters(&[("otel", "a"), ("otel", "b")]);
-        assert_eq!(filters.estate(1, NOW, NOW), Estate::LeftAndAwaited, "the first");
+        assert_eq!(filters.estate(1, OWN, LATEST), Estate::LeftAndAwaited, "the first");
         filters.add(3, plugin("otel", "a"));
-        assert_eq!(filters.estate(2, NOW, NOW), Estate::LeftAndAwaited, "another one");
+        assert_eq!(filters.estate(2, OWN, LATEST), Estate::LeftAndAwaited, "another one");
         filters.add(4, plugin("otel", "b"));
-        assert_eq!(filters.estate(3, NOW, NOW), Estate::Left, "the first again");
+        assert_eq!(filters.estate(3, OWN, LATEST), Estate::Left, "the first again");
         filters.remove(2);
         filters.add(5, plugin("otel", "a"));
-        assert_eq!(filters.estate(4, NOW, NOW), Estate::LeftAndAwaited, "the other one is gone");
+        assert_eq!(filters.estate(4, OWN, LATEST), Estate::LeftAndAwaited, "the other one is gone");
     }
 
     #[test]
     fn one_that_lingers_is_no_successor() {
         let filters = filters(&[("otel", "a"), ("otel", "b")]);
-        assert_eq!(filters.estate(1, NOW, NOW), Estate::LeftAndAwaited);
-        assert_eq!(filters.estate(2, NOW, NOW), Estate::Lost, "nobody else is left");
+        assert_eq!(filters.estate(1, OWN, LATEST), Estate::LeftAndAwaited);
+        assert_eq!(filters.estate(2, OWN, LATEST), Estate::Lost, "nobody else is left");
     }
 }

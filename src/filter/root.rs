@@ -11,13 +11,13 @@ use crate::host::{self, Metrics, OutcomeReader, SharedQueue};
 use crate::id::IdGenerator;
 use crate::otlp::rpc_status;
 use crate::resource;
-use crate::succession::{Estate, Filters, Plugin};
+use crate::succession::{Estate, Filters, Plugin, VmKind};
 use crate::tracer::Tracer;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a worker looks for work.
 const TICK: Duration = Duration::from_millis(100);
@@ -85,9 +85,9 @@ impl Context for Root {
     /// place.
     fn on_done(&mut self) -> bool {
         let Some(running) = &self.running else { return true };
-        let latest = host::last_configured(&running.name);
+        let latest = host::latest_kind(&running.name);
         let mut tracer = running.tracer.borrow_mut();
-        match self.filters.estate(self.id, running.configured, latest) {
+        match self.filters.estate(self.id, running.kind, latest) {
             Estate::Left => {
                 tracer.leave_in_flight(|message| running.leave(message));
                 tracer.leave(|message| running.leave(message));
@@ -156,8 +156,8 @@ impl RootContext for Root {
         let instance = host::agree_on_instance(&resource::instance_id(ids.bytes()));
         let node = host::node();
         let name = host::plugin_name();
-        let configured = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        host::note_configured(&name, configured);
+        let kind = VmKind::new(&host::build_id(), std::env::vars_os());
+        host::note_kind(&name, kind);
         self.filters.remove(self.id);
         self.filters.add(self.id, Plugin { name: name.clone(), configuration: json });
         config.envoy.span_kind = config.envoy.span_kind.on(&node);
@@ -170,7 +170,7 @@ impl RootContext for Root {
             next_tick: Cell::new(NextTick::Usual),
             unsent: SharedQueue::open(&format!("otel-proxy-wasm.unsent.{name}")),
             name,
-            configured,
+            kind,
             stage: Cell::new(LifeStage::Serves),
         }));
         host::set_tick_period(TICK);

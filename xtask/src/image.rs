@@ -100,7 +100,7 @@ fn bytes(json: &Value) -> Vec<u8> {
     json.to_string().into_bytes()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in Sha256::digest(bytes) {
         // Writing to a String can't fail.
