@@ -63,6 +63,16 @@ async fn settled(stage: &Stage, traffic: Traffic, what: &str) -> Result<Settled>
     Ok(Settled { requests, counters, times })
 }
 
+/// A collector that answers so for at least four exports, in the midst of a traffic.
+async fn outage(stage: &Stage, answer: Answer, what: &str) -> Result<Settled> {
+    let traffic = Traffic::start(stage.port(), "/", 4);
+    stage.collector.wait_for_spans(20).await.context(what.to_owned())?;
+    stage.collector.answer(answer);
+    exports(stage, 4).await.context(what.to_owned())?;
+    stage.collector.answer(Answer::Ok);
+    settled(stage, traffic, what).await
+}
+
 /// Waits until so many more exports have come, or tries.
 async fn exports(stage: &Stage, more: usize) -> Result<()> {
     let enough = stage.collector.exports().len() + more;
@@ -88,12 +98,7 @@ async fn what_may_pass_is_sent_again_until_it_is_taken() -> Result<()> {
     ];
     for (exporter, answer, what) in cases {
         let stage = stage(&exporter).await?;
-        let traffic = Traffic::start(stage.port(), "/", 4);
-        stage.collector.wait_for_spans(20).await.context(what)?;
-        stage.collector.answer(answer);
-        exports(&stage, 3).await.context(what)?;
-        stage.collector.answer(Answer::Ok);
-        let Settled { requests, counters, times } = settled(&stage, traffic, what).await?;
+        let Settled { requests, counters, times } = outage(&stage, answer, what).await?;
         assert_eq!(counters.of("exporter.span.exported"), requests, "{what}: {counters:#?}");
         assert!(counters.of("exporter.retries") >= 1, "{what}: {counters:#?}");
         assert_eq!(times.len() as u64, requests, "{what}: all arrived");
@@ -120,12 +125,7 @@ async fn what_may_not_pass_is_lost_and_counted() -> Result<()> {
     ];
     for (exporter, answer, what) in cases {
         let stage = stage(&exporter).await?;
-        let traffic = Traffic::start(stage.port(), "/", 4);
-        stage.collector.wait_for_spans(20).await.context(what)?;
-        stage.collector.answer(answer);
-        exports(&stage, 4).await.context(what)?;
-        stage.collector.answer(Answer::Ok);
-        let Settled { requests, counters, times } = settled(&stage, traffic, what).await?;
+        let Settled { requests, counters, times } = outage(&stage, answer, what).await?;
         let lost = counters.of("exporter.span.failed.refused");
         assert!(lost > 0, "{what}: {counters:#?}");
         assert_eq!(counters.of("exporter.retries"), 0, "{what}: {counters:#?}");
@@ -147,12 +147,7 @@ async fn an_answer_that_is_lost_doubles_spans_and_loses_none() -> Result<()> {
     ];
     for (exporter, answer, what) in cases {
         let stage = stage(&exporter).await?;
-        let traffic = Traffic::start(stage.port(), "/", 4);
-        stage.collector.wait_for_spans(20).await.context(what)?;
-        stage.collector.answer(answer);
-        exports(&stage, 3).await.context(what)?;
-        stage.collector.answer(Answer::Ok);
-        let Settled { requests, counters, times } = settled(&stage, traffic, what).await?;
+        let Settled { requests, counters, times } = outage(&stage, answer, what).await?;
         assert_eq!(counters.of("exporter.span.exported"), requests, "{what}: {counters:#?}");
         assert_eq!(times.len() as u64, requests, "{what}: all arrived");
         let batches = stage.collector.exports().len() as u64;

@@ -1,6 +1,7 @@
 //! The receiver over gRPC: the official service, on a server that isn't ours.
 
-use super::{Answer, Export, Receiver, Span};
+use super::{Answer, Export, Receiver};
+use crate::Span;
 use anyhow::Result;
 use http::Version;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
