@@ -18,11 +18,12 @@ use std::pin::Pin;
 /// Files, and the test that loads them.
 type Case = (&'static [&'static str], fn() -> Pin<Box<dyn Future<Output = Result<()>>>>);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     (&["envoy.yaml"], || Box::pin(edge())),
     (&["sidecar.yaml"], || Box::pin(sidecar())),
     (&["tls-api-key.yaml"], || Box::pin(tls_api_key())),
     (&["http2.yaml"], || Box::pin(http2())),
+    (&["grpc.yaml"], || Box::pin(grpc())),
     (&["health-checks.yaml"], || Box::pin(health_checks())),
     (&["http3.yaml"], || Box::pin(http3())),
     (&["dynamic/bootstrap.yaml", "dynamic/ecds.yaml", "dynamic/lds.yaml"], || Box::pin(dynamic())),
@@ -141,6 +142,15 @@ async fn http2() -> Result<()> {
     }
     let connections = stage.envoy.stat("cluster.otel_collector.upstream_cx_http2_total").await?;
     assert_eq!(connections, 1, "one connection for all exports of a worker");
+    Ok(())
+}
+
+async fn grpc() -> Result<()> {
+    let stage = start("envoy/grpc.yaml", Receiver::start_grpc().await?).await?;
+    assert_eq!(client::get(stage.port(), "/a").await?.status, 200);
+    settled(&stage, 1).await?;
+    let exports = stage.collector.exports();
+    assert_eq!(exports[0].headers["grpc-encoding"], "gzip", "compressed");
     Ok(())
 }
 

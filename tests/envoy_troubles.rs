@@ -8,7 +8,7 @@ use files::dynamic::Dynamic;
 use files::vendor::{self, VENDOR};
 use harness::client::{self, Call, Http};
 use harness::tls::Certificate;
-use harness::{Answer, Bootstrap, Counters, Envoy, Stage, wait_for};
+use harness::{Answer, Bootstrap, Counters, Envoy, Receiver, Stage, wait_for};
 use serde_json::json;
 
 /// Expects that the span of a request is lost at once: this counter says so, of the filter's counters, and
@@ -53,6 +53,18 @@ async fn a_collector_that_is_not_there() -> Result<()> {
     is_lost(&missing, "exporter.span.failed.no_cluster", &why).await?;
     is_sent_again(&unknown, &line("the cluster has no healthy host or no room")).await?;
     is_sent_again(&down, &line("the answer was 503")).await
+}
+
+#[tokio::test]
+async fn grpc_over_a_cluster_of_http_1() -> Result<()> {
+    let exporter =
+        r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_grpc": null}}}]}}"#;
+    let collector = Receiver::start_grpc().await?;
+    let stage = Stage::start(|edge| {
+        edge.filter("ingress", exporter)?.cluster("otel_collector", collector.port())
+    })
+    .await?;
+    is_sent_again(&stage, "the collector does not take spans: the answer was gRPC status 14").await
 }
 
 #[tokio::test]
