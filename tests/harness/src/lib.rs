@@ -93,6 +93,18 @@ pub fn free_port() -> Result<u16> {
 /// There is none within [`PATIENCE`]; `what` says what was waited for.
 pub async fn wait_for<T, F: Future<Output = Option<T>>>(
     what: &str,
+    poll: impl FnMut() -> F,
+) -> Result<T> {
+    wait_within(PATIENCE, what, poll).await
+}
+
+/// Polls until there is a value, for something that takes its time.
+///
+/// # Errors
+/// There is none within `patience`; `what` says what was waited for.
+pub async fn wait_within<T, F: Future<Output = Option<T>>>(
+    patience: Duration,
+    what: &str,
     mut poll: impl FnMut() -> F,
 ) -> Result<T> {
     let start = Instant::now();
@@ -100,7 +112,7 @@ pub async fn wait_for<T, F: Future<Output = Option<T>>>(
         if let Some(value) = poll().await {
             return Ok(value);
         }
-        anyhow::ensure!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        anyhow::ensure!(start.elapsed() < patience, "waited {patience:?} for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
