@@ -5,7 +5,7 @@ mod dynamic;
 
 use anyhow::{Context, Result};
 use dynamic::Dynamic;
-use harness::{Answer, Counters, Stage, Traffic, client};
+use harness::{Answer, Counters, Stage, Traffic, client, wait_for};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -107,5 +107,24 @@ async fn while_envoy_drains_the_last_spans_leave() -> Result<()> {
     let counters = Counters::at_rest(admin, 200).await?;
     assert_eq!(counters.of("exporter.span.exported"), 200, "{counters:?}");
     assert_eq!(stage.collector.spans().len(), 200, "each once");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_exit_without_draining_loses_what_came_in_the_last_delay_and_no_more() -> Result<()> {
+    let stage = Stage::start(Ok).await?;
+    client::load(stage.port(), "/before", 200, 4).await?;
+    Counters::at_rest(stage.envoy.admin_port(), 200).await?;
+    client::load(stage.port(), "/last", 20, 4).await?;
+    let quit = client::Call::get("/quitquitquit").method("POST");
+    quit.send(&client::Http::One, stage.envoy.admin_port()).await?;
+    let gone = || async { client::get(stage.port(), "/").await.is_err().then_some(()) };
+    wait_for("Envoy to be gone", gone).await?;
+    let spans = stage.collector.spans();
+    let of = |path: &str| {
+        spans.iter().filter(|span| span.text("url.path").as_deref() == Some(path)).count()
+    };
+    assert_eq!(of("/before"), 200, "what was due has arrived");
+    assert!(of("/last") <= 20, "and of the rest no span twice");
     Ok(())
 }
