@@ -223,25 +223,23 @@ impl Tracer {
         }
         let attempt = self.exporter.handle_overdue(now, self.ids.number());
         self.settle(attempt);
-        match self.exporter.ready(now) {
-            Ready::No => None,
+        let call = match self.exporter.ready(now) {
+            Ready::No => return None,
             Ready::Again(spans) => {
                 self.stats.add(Metric::Retries, 1);
                 self.depart(spans);
                 let queue = &self.queue;
-                let call = self.exporter.resend(now, |batch| queue.request(batch))?;
-                self.stats.add_size(Metric::SavedBytes, call.body.saved);
-                Some(call)
+                self.exporter.resend(now, |batch| queue.request(batch))?
             }
             Ready::Next => {
                 let batch = self.inherited.take().or_else(|| self.queue.take_due(now))?;
                 self.depart(batch.spans());
                 let queue = &self.queue;
-                let call = self.exporter.begin(batch, now, |batch| queue.request(batch));
-                self.stats.add_size(Metric::SavedBytes, call.body.saved);
-                Some(call)
+                self.exporter.begin(batch, now, |batch| queue.request(batch))
             }
-        }
+        };
+        self.stats.add_size(Metric::SavedBytes, call.body.saved);
+        Some(call)
     }
 
     /// Whether a look at the clock could lead to anything.
@@ -321,10 +319,7 @@ impl Tracer {
         let Some(mut batch) = self.exporter.take_any() else { return };
         let spans = batch.spans();
         match leave(&handover::message(spans, self.queue.request(&mut batch))) {
-            Ok(()) => {
-                self.count(Metric::InFlight, spans, Direction::Down);
-                self.count(Metric::Queued, spans, Direction::Up);
-            }
+            Ok(()) => self.come_back(spans),
             Err(NotLeft) => self.lose(Metric::InFlight, spans),
         }
     }
@@ -371,12 +366,17 @@ impl Tracer {
         self.count(Metric::InFlight, spans, Direction::Up);
     }
 
+    /// Counts spans as waiting that were on their way.
+    fn come_back(&mut self, spans: usize) {
+        self.count(Metric::InFlight, spans, Direction::Down);
+        self.count(Metric::Queued, spans, Direction::Up);
+    }
+
     fn settle(&mut self, attempt: Option<Attempt>) {
         match attempt {
             None => {}
             Some(Attempt::Again(spans, failure)) => {
-                self.count(Metric::InFlight, spans, Direction::Down);
-                self.count(Metric::Queued, spans, Direction::Up);
+                self.come_back(spans);
                 self.health.failed(failure);
             }
             Some(Attempt::Ended(batch, outcome)) => {

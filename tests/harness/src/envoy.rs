@@ -88,9 +88,8 @@ impl Envoy {
         let ready = wait_for("Envoy to be ready", || {
             let ended = envoy.child.try_wait().ok().flatten();
             async move {
-                let ready = client::get(admin, "/ready").await;
-                let ready = ready.is_ok_and(|response| response.status == 200);
-                (ready || ended.is_some()).then_some(ended)
+                let ready = client::is_well(admin, "/ready").await;
+                (ready.is_some() || ended.is_some()).then_some(ended)
             }
         });
         match ready.await {
