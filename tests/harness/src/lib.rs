@@ -26,8 +26,10 @@ pub use traffic::Traffic;
 pub use upstream::Upstream;
 
 use anyhow::{Context, Result};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 
 /// The memory that a process has, in bytes.
 ///
@@ -73,15 +75,22 @@ pub fn folder() -> Result<TempDir> {
     Ok(tempfile::tempdir()?)
 }
 
-/// A port of loopback that nobody listens on, for TCP and UDP.
+/// A port of loopback that nobody listens on, for TCP and UDP, and that nobody is given by chance
+/// before this process ends. Whoever asks for it by number may listen.
 ///
 /// # Errors
 /// None is free.
 pub fn free_port() -> Result<u16> {
     loop {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let port = tcp.local_addr()?.port();
-        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        // Bound, not listening: a connection is refused, and the kernel gives the port to no one
+        // else. With these options, whoever sets one of them as servers do can bind it as well.
+        let holder = TcpSocket::new_v4()?;
+        holder.set_reuseaddr(true)?;
+        holder.set_reuseport(true)?;
+        holder.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let port = holder.local_addr()?.port();
+        if std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            std::mem::forget(holder);
             return Ok(port);
         }
     }
