@@ -21,9 +21,14 @@ async fn load(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The filter with a short timeout and no retry, so that a test need not wait long for a loss.
-fn impatient(edge: Bootstrap) -> Result<Bootstrap> {
-    let batch = json!({"exporter": {"otlp_http": {"timeout": 200}}});
+/// A timeout that ends soon.
+const SHORT: Duration = Duration::from_millis(200);
+/// A timeout that does not end before an answer, however slow the machine.
+const LONG: Duration = Duration::from_secs(20);
+
+/// The filter without retry, so that a test need not wait long for a loss.
+fn impatient(edge: Bootstrap, timeout: Duration) -> Result<Bootstrap> {
+    let batch = json!({"exporter": {"otlp_http": {"timeout": timeout.as_millis()}}});
     let retry = json!({"initial_interval": 10, "max_interval": 50, "max_elapsed_time": 0});
     let configuration = json!({
         "tracer_provider": {"processors": [{"batch": batch}]}, "envoy": {"retry": retry},
@@ -57,17 +62,18 @@ async fn all_are_lost(stage: &Stage, reason: &str) -> Result<()> {
 
 #[tokio::test]
 async fn whatever_the_collector_does_requests_are_answered_and_spans_accounted_for() -> Result<()> {
+    let slow = Answer::Slow(Duration::from_secs(2));
     let cases = [
-        (Answer::Status(400), "exporter.span.failed.refused", "it refuses"),
-        (Answer::Status(500), "exporter.span.failed.refused", "it fails"),
-        (Answer::Status(503), "exporter.span.failed.unavailable", "it is busy"),
-        (Answer::Status(429), "exporter.span.failed.unavailable", "it asks for less"),
-        (Answer::Reset, "exporter.span.failed.unavailable", "it breaks the connection"),
-        (Answer::Hang, "exporter.span.failed.timeout", "it never answers"),
-        (Answer::Slow(Duration::from_secs(2)), "exporter.span.failed.timeout", "it is too slow"),
+        (Answer::Status(400), LONG, "exporter.span.failed.refused", "it refuses"),
+        (Answer::Status(500), LONG, "exporter.span.failed.refused", "it fails"),
+        (Answer::Status(503), LONG, "exporter.span.failed.unavailable", "it is busy"),
+        (Answer::Status(429), LONG, "exporter.span.failed.unavailable", "it asks for less"),
+        (Answer::Reset, LONG, "exporter.span.failed.unavailable", "it breaks the connection"),
+        (Answer::Hang, SHORT, "exporter.span.failed.timeout", "it never answers"),
+        (slow, SHORT, "exporter.span.failed.timeout", "it is too slow"),
     ];
-    for (answer, reason, what) in cases {
-        let stage = Stage::start(impatient).await?;
+    for (answer, timeout, reason, what) in cases {
+        let stage = Stage::start(|edge| impatient(edge, timeout)).await?;
         stage.collector.answer(answer);
         load(&stage).await?;
         all_are_lost(&stage, reason).await.context(what)?;
@@ -79,8 +85,10 @@ async fn whatever_the_collector_does_requests_are_answered_and_spans_accounted_f
 #[tokio::test]
 async fn without_a_collector_requests_are_answered() -> Result<()> {
     let closed = harness::free_port()?;
-    let absent = Stage::start(|edge| impatient(edge)?.cluster("otel_collector", closed)).await?;
-    let missing = Stage::start(|edge| impatient(edge)?.without_cluster("otel_collector")).await?;
+    let absent =
+        Stage::start(|edge| impatient(edge, LONG)?.cluster("otel_collector", closed)).await?;
+    let missing =
+        Stage::start(|edge| impatient(edge, LONG)?.without_cluster("otel_collector")).await?;
     let cases = [
         (absent, "exporter.span.failed.unavailable", "nobody listens"),
         (missing, "exporter.span.failed.no_cluster", "there is no such cluster"),
@@ -179,10 +187,11 @@ fn comparable(mut reply: Reply) -> Reply {
 
 #[tokio::test]
 async fn a_collector_that_comes_back_gets_spans_again() -> Result<()> {
-    let busy = Stage::start(impatient).await?;
+    let busy = Stage::start(|edge| impatient(edge, LONG)).await?;
     busy.collector.answer(Answer::Status(503));
     let port = harness::free_port()?;
-    let mut absent = Stage::start(|edge| impatient(edge)?.cluster("otel_collector", port)).await?;
+    let mut absent =
+        Stage::start(|edge| impatient(edge, LONG)?.cluster("otel_collector", port)).await?;
     for (stage, what) in [(&busy, "busy"), (&absent, "absent")] {
         for request in 1..=5 {
             client::get(stage.port(), "/").await?;
