@@ -266,6 +266,24 @@ impl Exporter {
         }
     }
 
+    /// How many spans wait to be sent again.
+    #[must_use]
+    pub fn waiting_spans(&self) -> usize {
+        match &self.state {
+            State::Waiting(delivery) => delivery.batch.spans(),
+            State::Idle | State::InFlight { .. } => 0,
+        }
+    }
+
+    /// How many spans are on their way.
+    #[must_use]
+    pub fn spans_in_flight(&self) -> usize {
+        match &self.state {
+            State::InFlight { delivery, .. } => delivery.batch.spans(),
+            State::Idle | State::Waiting(_) => 0,
+        }
+    }
+
     /// Whether a call is under way.
     #[must_use]
     pub fn is_in_flight(&self) -> bool {

@@ -7,7 +7,9 @@ mod stream;
 
 pub use root::Root;
 
-use crate::host::{Metrics, OutcomeReader, SharedQueue};
+use crate::host::shared::SharedQueue;
+use crate::host::{Metrics, OutcomeReader};
+use crate::ledger::Ledger;
 use crate::succession::VmKind;
 use crate::tracer::Tracer;
 use std::cell::{Cell, RefCell};
@@ -27,6 +29,8 @@ struct Running {
     /// What filters leave to those that take their place.
     unsent: Option<SharedQueue>,
     stage: Cell<LifeStage>,
+    /// What would be lost if the VM crashed.
+    ledger: RefCell<Ledger>,
 }
 
 /// How far a filter is in its life.

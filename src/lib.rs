@@ -38,6 +38,7 @@ pub mod filter;
 pub mod handover;
 pub mod host;
 pub mod id;
+pub mod ledger;
 pub mod otlp;
 pub mod propagation;
 pub mod resource;

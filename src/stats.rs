@@ -60,6 +60,8 @@ metrics! {
     DroppedTooLarge = Counter "otel.sdk.processor.span.dropped.too_large",
     /// Lost: the filter was removed, or its configuration replaced, before they were sent.
     DroppedShutdown = Counter "otel.sdk.processor.span.dropped.shutdown",
+    /// Lost: a VM that held them crashed.
+    DroppedCrash = Counter "otel.sdk.processor.span.dropped.crash",
     /// Taken by the collector.
     Exported = Counter "otel.sdk.exporter.span.exported",
     /// Rejected by the collector that took the rest.

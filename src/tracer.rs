@@ -2,6 +2,8 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is handed to it.
 
+mod estate;
+
 use crate::batch::{Batch, Queue, Refused};
 use crate::config::Config;
 use crate::context::{SpanContext, TraceFlags};
@@ -9,7 +11,6 @@ use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
 use crate::export::protocol::Protocol;
 use crate::export::{Attempt, ExportCall, Exporter, Ready};
-use crate::handover::{self, NotLeft, Unreadable, Unsent};
 use crate::host::wire::HeaderMap;
 use crate::id::{IdGenerator, SpanId};
 use crate::otlp::Span;
@@ -43,6 +44,8 @@ pub struct Tracer {
     /// What a filter before this one has left, to be sent next.
     inherited: Option<Batch>,
     stats: Stats,
+    /// Spans that have begun and not ended.
+    open: usize,
     /// A span whose request goes on as an internal redirect, which the next request may be.
     redirected: Option<Redirected>,
     health: CollectorHealth,
@@ -109,6 +112,7 @@ impl Tracer {
             exporter: Exporter::new(config.envoy.cluster, config.exporter),
             inherited: None,
             stats: Stats::default(),
+            open: 0,
             redirected: None,
             health: CollectorHealth::default(),
         }
@@ -177,6 +181,7 @@ impl Tracer {
             return None;
         }
         self.stats.add(Metric::Sampled, 1);
+        self.open += 1;
         let protocol =
             if request.is_grpc() { RequestProtocol::Grpc } else { RequestProtocol::Http };
         let headers = if headers.size() > MAX_USUAL_HEADERS {
@@ -194,6 +199,7 @@ impl Tracer {
             self.redirected = Some(Redirected { span, start, duration });
             return;
         }
+        self.open = self.open.saturating_sub(1);
         let Self { conventions, queue, attributes, .. } = self;
         let mut pushed = push(conventions, queue, attributes, &span, outcome);
         if pushed == Err(Refused::TooLarge) {
@@ -281,72 +287,11 @@ impl Tracer {
         self.settle(attempt);
     }
 
-    /// Whether what a filter before this one has left could be sent next.
-    #[must_use]
-    pub fn can_inherit(&self) -> bool {
-        self.inherited.is_none() && self.exporter.is_idle()
-    }
-
-    /// Takes over what a filter before this one has left. It stays counted as queued until it is sent.
-    pub fn inherit(&mut self, unsent: Result<Unsent, Unreadable>) {
-        match unsent {
-            Ok(Unsent { spans, request }) => self.inherited = Some(Batch::whole(request, spans)),
-            Err(Unreadable { spans }) => self.lose(Metric::Queued, spans),
-        }
-    }
-
-    /// Leaves all that waits to the filter that takes this one's place: each message is offered to `leave`. What that does
-    /// not take is lost, and counted.
-    pub fn leave(&mut self, mut leave: impl FnMut(&[u8]) -> Result<(), NotLeft>) {
-        if let Some(redirected) = self.redirected.take() {
-            self.finish_redirected(redirected);
-        }
-        let waiting = if self.exporter.is_in_flight() { None } else { self.exporter.take_any() };
-        let first = waiting.into_iter().chain(self.inherited.take());
-        for mut batch in first.chain(self.queue.take_all()) {
-            let spans = batch.spans();
-            if leave(&handover::message(spans, self.queue.request(&mut batch))).is_err() {
-                self.lose(Metric::Queued, spans);
-            }
-        }
-    }
-
-    /// Leaves the batch in flight, whose answer will not come. If the collector has taken it, its spans arrive twice.
-    pub fn leave_in_flight(&mut self, leave: impl FnOnce(&[u8]) -> Result<(), NotLeft>) {
-        if !self.exporter.is_in_flight() {
-            return;
-        }
-        let Some(mut batch) = self.exporter.take_any() else { return };
-        let spans = batch.spans();
-        match leave(&handover::message(spans, self.queue.request(&mut batch))) {
-            Ok(()) => self.come_back(spans),
-            Err(NotLeft) => self.lose(Metric::InFlight, spans),
-        }
-    }
-
     /// Gives up a call whose answer is overdue, and says whether one is still under way.
     pub fn is_in_flight(&mut self, now: Duration) -> bool {
         let attempt = self.exporter.handle_overdue(now, self.ids.number());
         self.settle(attempt);
         self.exporter.is_in_flight()
-    }
-
-    /// Counts what can no longer be sent.
-    pub fn shut_down(&mut self) {
-        let gauge = if self.exporter.is_in_flight() { Metric::InFlight } else { Metric::Queued };
-        if let Some(batch) = self.exporter.take_any() {
-            self.lose(gauge, batch.spans());
-        }
-        let inherited = self.inherited.take();
-        for batch in inherited.into_iter().chain(self.queue.take_all()) {
-            self.lose(Metric::Queued, batch.spans());
-        }
-    }
-
-    /// Counts spans as lost with the filter that were counted in this gauge.
-    fn lose(&mut self, gauge: Metric, spans: usize) {
-        self.count(gauge, spans, Direction::Down);
-        self.count(Metric::DroppedShutdown, spans, Direction::Up);
     }
 
     /// What the host's counters lack.

@@ -7,8 +7,10 @@ use crate::export::answer::Answer;
 use crate::export::protocol::Protocol;
 use crate::export::retry_after;
 use crate::handover::{NotLeft, Unsent};
-use crate::host::{self, Metrics, OutcomeReader, SharedQueue};
+use crate::host::shared::{self, SharedQueue};
+use crate::host::{self, Metrics, OutcomeReader};
 use crate::id::IdGenerator;
+use crate::ledger::Ledger;
 use crate::otlp::rpc_status;
 use crate::resource;
 use crate::succession::{Estate, Filters, Plugin, VmKind};
@@ -21,6 +23,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How often a worker looks for work.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often it is tried to write where other workers write, before it is left to the next tick.
+const MAX_TRIES: u32 = 8;
 
 /// The context of one configuration in one worker.
 #[derive(Debug)]
@@ -46,13 +51,13 @@ impl Root {
             return self.linger(running);
         }
         let mut tracer = running.tracer.borrow_mut();
+        let now = self.started.elapsed();
         if tracer.can_inherit()
             && let Some(message) = running.unsent.as_ref().and_then(SharedQueue::take)
         {
             tracer.inherit(Unsent::read(&message));
         }
         if tracer.has_work() {
-            let now = self.started.elapsed();
             // A call that the host refuses makes room for the next batch; the queue ends this.
             while let Some(call) = tracer.poll_export(now) {
                 match host::call(&call) {
@@ -61,18 +66,19 @@ impl Root {
                 }
             }
         }
-        running.metrics.record(tracer.take_stats());
+        running.report(&mut tracer, now);
     }
 
     /// Goes once the last call has ended.
     fn linger(&self, running: &Running) {
         let mut tracer = running.tracer.borrow_mut();
-        let waits = tracer.is_in_flight(self.started.elapsed());
+        let now = self.started.elapsed();
+        let waits = tracer.is_in_flight(now);
         if !waits {
             // What was not taken can be sent again by another filter.
             tracer.leave(|message| running.leave(message));
         }
-        running.metrics.record(tracer.take_stats());
+        running.report(&mut tracer, now);
         drop(tracer);
         if !waits {
             host::done();
@@ -85,8 +91,9 @@ impl Context for Root {
     /// place.
     fn on_done(&mut self) -> bool {
         let Some(running) = &self.running else { return true };
-        let latest = host::latest_kind(&running.name);
+        let latest = shared::latest_kind(&running.name);
         let mut tracer = running.tracer.borrow_mut();
+        let now = self.started.elapsed();
         match self.filters.estate(self.id, running.kind, latest) {
             Estate::Left => {
                 tracer.leave_in_flight(|message| running.leave(message));
@@ -94,7 +101,7 @@ impl Context for Root {
             }
             Estate::LeftAndAwaited => {
                 tracer.leave(|message| running.leave(message));
-                if tracer.is_in_flight(self.started.elapsed()) {
+                if tracer.is_in_flight(now) {
                     running.stage.set(LifeStage::Lingers);
                 }
             }
@@ -106,7 +113,7 @@ impl Context for Root {
                 }
             }
         }
-        running.metrics.record(tracer.take_stats());
+        running.report(&mut tracer, now);
         running.stage.get() == LifeStage::Serves
     }
 
@@ -153,11 +160,12 @@ impl RootContext for Root {
             return false;
         }
         let mut ids = IdGenerator::from_seed(seed);
-        let instance = host::agree_on_instance(&resource::instance_id(ids.bytes()));
+        let ledger = Ledger::new(ids.number());
+        let instance = shared::agree_on_instance(&resource::instance_id(ids.bytes()));
         let node = host::node();
         let name = host::plugin_name();
         let kind = VmKind::new(&host::build_id(), std::env::vars_os());
-        host::note_kind(&name, kind);
+        shared::note_kind(&name, kind);
         self.filters.remove(self.id);
         self.filters.add(self.id, Plugin { name: name.clone(), configuration: json });
         config.envoy.span_kind = config.envoy.span_kind.on(&node);
@@ -172,6 +180,7 @@ impl RootContext for Root {
             name,
             kind,
             stage: Cell::new(LifeStage::Serves),
+            ledger: RefCell::new(ledger),
         }));
         host::set_tick_period(TICK);
         true
@@ -202,12 +211,28 @@ impl Drop for Root {
         if let Some(running) = &self.running {
             let mut tracer = running.tracer.borrow_mut();
             tracer.shut_down();
-            running.metrics.record(tracer.take_stats());
+            running.report(&mut tracer, self.started.elapsed());
         }
     }
 }
 
 impl Running {
+    /// Tells the host what was counted, and writes down what is held.
+    fn report(&self, tracer: &mut Tracer, now: Duration) {
+        let mut ledger = self.ledger.borrow_mut();
+        let held = tracer.held();
+        let mut tries = 0..MAX_TRIES;
+        while ledger.is_due(held, now) && tries.next().is_some() {
+            let (table, stamp) = shared::read_ledger();
+            let turn = ledger.turn(&table, held, now);
+            if turn.table.is_none_or(|table| shared::write_ledger(&table, stamp).is_ok()) {
+                tracer.note(&turn.findings);
+                *ledger = turn.ledger;
+            }
+        }
+        self.metrics.record(tracer.take_stats());
+    }
+
     /// Leaves a message to the filter that takes this one's place.
     fn leave(&self, message: &[u8]) -> Result<(), NotLeft> {
         self.unsent.as_ref().ok_or(NotLeft)?.push(message)
