@@ -1,22 +1,25 @@
 //! What people configure: JSON in the shape of OpenTelemetry's declarative configuration, one root
 //! key `envoy` for what only a proxy has, and the `OTEL_*` variables where the JSON is silent.
 //!
-//! Read once, at the border: what comes out is valid. Nothing here asks the host.
+//! Read once, at the border: what comes out is valid. Nothing here asks the host. Each file reads what
+//! one part of the filter takes; a key is written where it is read, and nowhere else.
 
+mod batch;
 mod cursor;
 mod document;
 mod endpoint;
 mod environment;
-mod envoy;
 mod error;
 mod exporter;
 mod headers;
 mod instrumentation;
 mod json;
+mod limits;
 mod list;
 mod propagator;
 mod resource;
 mod sampler;
+mod words;
 
 pub use environment::Environment;
 pub use error::ConfigError;
@@ -29,6 +32,7 @@ use crate::propagation::Propagation;
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
 use crate::semconv::{HttpConfig, SpanKindSetting};
+use environment::Variables;
 
 /// A complete, valid configuration.
 #[derive(Clone, Debug)]
@@ -45,14 +49,15 @@ pub struct Config {
     pub sampler: Sampler,
     /// `tracer_provider.limits`, `attribute_limits`, `OTEL_SPAN_*_LIMIT`, `OTEL_ATTRIBUTE_*_LIMIT`.
     pub limits: SpanLimits,
-    /// `tracer_provider.processors[0].batch`, `OTEL_BSP_*`.
+    /// `tracer_provider.processors[0].batch`, `envoy.max_*_bytes`, `envoy.queue_full`, `OTEL_BSP_*`.
     pub batch: BatchLimits,
-    /// `tracer_provider.processors[0].batch.exporter.otlp_http`, `OTEL_EXPORTER_OTLP_*`.
+    /// `tracer_provider.processors[0].batch.exporter`, `envoy.cluster`, `envoy.retry`,
+    /// `OTEL_EXPORTER_OTLP_*`.
     pub exporter: ExporterConfig,
     /// `instrumentation/development.general`.
     pub http: HttpConfig,
-    /// `envoy`.
-    pub envoy: EnvoyConfig,
+    /// `envoy.span_kind`.
+    pub span_kind: SpanKindSetting,
 }
 
 /// A configuration, and what its writer should know although it is valid.
@@ -64,15 +69,6 @@ pub struct Parsed {
     pub warnings: Vec<String>,
 }
 
-/// What only a proxy has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvoyConfig {
-    /// The cluster of the collector.
-    pub cluster: String,
-    /// Where the kind of spans comes from.
-    pub span_kind: SpanKindSetting,
-}
-
 impl Config {
     /// Reads a configuration; no bytes at all are `{}`, and `{}` is complete.
     ///
@@ -82,9 +78,9 @@ impl Config {
     /// variable never is an error: it is ignored, with a warning.
     pub fn parse(json: &[u8], environment: &Environment) -> Result<Parsed, ConfigError> {
         let value = json::read(json)?;
-        let mut warnings = Vec::new();
-        let config = document::read(&value, environment, &mut warnings)?;
-        Ok(Parsed { config, warnings })
+        let mut variables = Variables::new(environment);
+        let config = document::read(&value, &mut variables)?;
+        Ok(Parsed { config, warnings: variables.into_warnings() })
     }
 }
 

@@ -22,9 +22,11 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often in a row the collector may refuse a batch for good before it is left alone for a while.
 const MAX_REFUSALS: u32 = 2;
 
-/// How to speak to the collector. Where it is, is Envoy's part: a cluster.
+/// Which cluster to call and how to speak to it. Where that is, is Envoy's part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExporterConfig {
+    /// The cluster of the collector.
+    pub cluster: String,
     /// How a request is put on the wire.
     pub protocol: Protocol,
     /// Whether that is compressed.
@@ -110,9 +112,9 @@ struct Delivery {
 }
 
 impl Exporter {
-    /// An exporter that calls `cluster`.
+    /// An exporter that has nothing to send yet.
     #[must_use]
-    pub fn new(cluster: String, config: ExporterConfig) -> Self {
+    pub fn new(config: ExporterConfig) -> Self {
         let user_agent = concat!(
             env!("CARGO_PKG_NAME"),
             "/",
@@ -131,7 +133,7 @@ impl Exporter {
         let fixed = fixed.into_iter().chain(encoding);
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value));
         Self {
-            cluster,
+            cluster: config.cluster,
             headers: fixed.chain(config.headers).collect(),
             protocol: config.protocol,
             encoder,

@@ -105,11 +105,11 @@ impl Tracer {
         Self {
             propagation: config.propagation,
             sampler: config.sampler,
-            conventions: Conventions::new(config.http, config.envoy.span_kind),
+            conventions: Conventions::new(config.http, config.span_kind),
             attributes: Attributes::new(config.limits),
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
-            exporter: Exporter::new(config.envoy.cluster, config.exporter),
+            exporter: Exporter::new(config.exporter),
             inherited: None,
             stats: Stats::default(),
             open: 0,

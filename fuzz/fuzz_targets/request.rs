@@ -19,7 +19,7 @@ use prost::Message;
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let (headers, response_headers, outcome, status) = input;
     let config = Config::parse(b"{}", &Environment::default()).expect("valid").config;
-    let conventions = Conventions::new(config.http, config.envoy.span_kind);
+    let conventions = Conventions::new(config.http, config.span_kind);
     let (headers, response_headers) = (HeaderMap::new(headers), HeaderMap::new(response_headers));
     let values = OutcomeValues::Single(outcome);
     let outcome = values.outcome();

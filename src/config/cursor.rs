@@ -1,10 +1,13 @@
 //! A JSON value and the way to it, so that every error can name its key.
 //!
-//! Types and ranges are checked here; which keys there are is the readers' knowledge.
+//! Types and ranges are checked here. Which keys an object has is not known here: it is what its
+//! reader takes, and any other key is refused.
 
 use super::error::ConfigError;
+use super::words::{Words, listed, meaning};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// A place in the document.
 #[derive(Clone, Debug)]
@@ -14,13 +17,15 @@ pub(super) struct Cursor<'a> {
     secrecy: Secrecy,
 }
 
-/// An object whose keys are all known.
-#[derive(Clone, Debug)]
+/// An object while it is read. Without members if nothing, or `null`, is there.
+#[derive(Debug)]
 pub(super) struct Object<'a> {
     path: String,
-    /// `None` for `null`: nothing is said.
     members: Option<&'a Map<String, Value>>,
     secrecy: Secrecy,
+    /// The keys that were asked for, so far.
+    taken: Vec<&'static str>,
+    unsupported: &'static [&'static str],
 }
 
 /// Whether a value may stand in an error, which ends in a log.
@@ -31,23 +36,17 @@ enum Secrecy {
     Secret,
 }
 
-/// What an object may hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Keys {
-    /// Read by this version.
-    pub accepted: &'static [&'static str],
-    /// Known to the schema, not supported.
-    pub unsupported: &'static [&'static str],
-}
-
-impl Keys {
-    /// Of an object that is named and has nothing to set.
-    pub(super) const NONE: Self = Self { accepted: &[], unsupported: &[] };
-}
+/// What stands where nothing does.
+static NOTHING: Value = Value::Null;
 
 impl<'a> Cursor<'a> {
     pub(super) fn root(value: &'a Value) -> Self {
         Self { path: String::new(), value, secrecy: Secrecy::Open }
+    }
+
+    /// A place that is in no document.
+    pub(super) fn nowhere() -> Self {
+        Self::root(&NOTHING)
     }
 
     pub(super) fn path(&self) -> &str {
@@ -65,37 +64,45 @@ impl<'a> Cursor<'a> {
             Secrecy::Open => shown(self.value),
             Secrecy::Secret => kind(self.value).to_owned(),
         };
-        ConfigError::new(&self.path, format!("found {found}; accepted: {accepted}"))
+        ConfigError::new(&self.path, &format!("found {found}; accepted: {accepted}"))
     }
 
-    /// An error about a word of this value that the schema knows.
-    pub(super) fn not_supported(&self, word: &str, accepted: &str) -> ConfigError {
-        let problem = format!("{word:?} is not supported by this version; accepted: {accepted}");
-        ConfigError::new(&self.path, problem)
+    /// What `read` makes of the object that is here; `null` is one without members. A key that
+    /// `read` does not take is refused.
+    pub(super) fn object<T>(
+        &self,
+        read: impl FnOnce(&mut Object<'a>) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let mut object = self.opened()?;
+        let result = read(&mut object)?;
+        object.finish()?;
+        Ok(result)
     }
 
-    /// An object with these keys only. `null` is an object that says nothing.
-    pub(super) fn object(&self, keys: Keys) -> Result<Object<'a>, ConfigError> {
+    #[inline(never)] // Read once: what makes the module smaller goes before what makes it faster.
+    fn opened(&self) -> Result<Object<'a>, ConfigError> {
         let members = match self.value {
             Value::Null => None,
             Value::Object(members) => Some(members),
             _ => return Err(self.refuse("an object")),
         };
-        for key in members.into_iter().flat_map(Map::keys) {
-            let accepted = || match keys.accepted {
-                [] => "no keys".to_owned(),
-                keys => keys.join(", "),
-            };
-            if keys.unsupported.contains(&key.as_str()) {
-                let problem = format!("not supported by this version; accepted: {}", accepted());
-                return Err(ConfigError::new(joined(&self.path, key), problem));
-            }
-            if !keys.accepted.contains(&key.as_str()) {
-                let problem = format!("unknown key {key:?}; accepted: {}", accepted());
-                return Err(ConfigError::new(&self.path, problem));
-            }
-        }
-        Ok(Object { path: self.path.clone(), members, secrecy: self.secrecy })
+        let path = self.path.clone();
+        Ok(Object { path, members, secrecy: self.secrecy, taken: Vec::new(), unsupported: &[] })
+    }
+
+    /// Of an object that names one of several things: which, and what is said of it, be it `null`.
+    /// `None` if it names none of them, or more than one.
+    pub(super) fn only_member<T: Copy>(
+        &self,
+        things: &Words<T>,
+        unsupported: &'static [&'static str],
+    ) -> Result<Option<(T, Cursor<'a>)>, ConfigError> {
+        let named: Vec<_> = self.object(|object| {
+            object.unsupported(unsupported);
+            let named = things.iter().map(|(name, thing)| (*thing, object.take_even_null(name)));
+            Ok(named.filter_map(|(thing, member)| Some((thing, member?))).collect())
+        })?;
+        Ok(<[_; 1]>::try_from(named).ok().map(|[only]| only))
     }
 
     pub(super) fn items(&self) -> Result<Vec<Cursor<'a>>, ConfigError> {
@@ -141,44 +148,105 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    /// A time as a count of milliseconds.
+    pub(super) fn milliseconds(
+        &self,
+        range: RangeInclusive<usize>,
+    ) -> Result<Duration, ConfigError> {
+        self.count(range).map(|count| Duration::from_millis(count as u64))
+    }
+
     /// What one of the accepted words stands for. The unsupported ones are known to the schema.
     pub(super) fn word<T: Copy>(
         &self,
-        accepted: &[(&'static str, T)],
+        accepted: &Words<T>,
         unsupported: &[&str],
     ) -> Result<T, ConfigError> {
-        let found = self.value.as_str();
-        let known = accepted.iter().find(|(word, _)| Some(*word) == found);
-        known.map(|(_, value)| *value).ok_or_else(|| {
-            let words = accepted.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-            match found {
-                Some(word) if unsupported.contains(&word) => self.not_supported(word, &words),
-                _ => self.refuse(&words),
+        match self.value.as_str() {
+            Some(word) => self.meaning(word, accepted, unsupported),
+            None => Err(self.refuse(&listed(accepted))),
+        }
+    }
+
+    /// What a word in this text stands for.
+    pub(super) fn meaning<T: Copy>(
+        &self,
+        word: &str,
+        accepted: &Words<T>,
+        unsupported: &[&str],
+    ) -> Result<T, ConfigError> {
+        meaning(accepted, word).ok_or_else(|| {
+            let accepted = listed(accepted);
+            if !unsupported.contains(&word) {
+                return self.refuse(&accepted);
             }
+            let problem =
+                format!("{word:?} is not supported by this version; accepted: {accepted}");
+            ConfigError::new(&self.path, &problem)
         })
     }
 }
 
 impl<'a> Object<'a> {
-    /// The member of this name; absent and `null` alike for a value that has no meaning as `null`.
-    pub(super) fn get(&self, key: &str) -> Option<Cursor<'a>> {
-        self.member(key).filter(|member| !member.is_null())
+    /// Takes the member of this name. For all that has no meaning as `null`: that is as good as absent.
+    #[must_use]
+    #[inline(never)] // As `opened`.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Cursor<'a>> {
+        self.take_even_null(key).filter(|member| !member.is_null())
     }
 
-    /// The member of this name, also when it is `null`.
-    pub(super) fn member(&self, key: &str) -> Option<Cursor<'a>> {
-        self.members?.get(key).map(|value| self.at(key, value))
+    /// Takes the member of this name, if there is one.
+    #[must_use]
+    pub(super) fn take_even_null(&mut self, key: &'static str) -> Option<Cursor<'a>> {
+        self.taken.push(key);
+        let value = self.members?.get(key)?;
+        Some(Cursor { path: joined(&self.path, key), value, secrecy: self.secrecy })
     }
 
-    /// The only member, `null` or not; for an object that names one of several things.
-    pub(super) fn only_member(&self) -> Option<(&'a str, Cursor<'a>)> {
-        let mut members = self.members?.iter();
-        let (key, value) = members.next()?;
-        members.next().is_none().then(|| (key.as_str(), self.at(key, value)))
+    /// Takes the member of this name; `null` if there is none.
+    #[must_use]
+    #[inline(never)] // As `opened`.
+    pub(super) fn take_or_null(&mut self, key: &'static str) -> Cursor<'a> {
+        self.take_even_null(key).unwrap_or_else(Cursor::nowhere)
     }
 
-    fn at(&self, key: &str, value: &'a Value) -> Cursor<'a> {
-        Cursor { path: joined(&self.path, key), value, secrecy: self.secrecy }
+    /// Takes the member of this name as `read` gives it.
+    pub(super) fn take_as<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&Cursor<'a>) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.take(key).as_ref().map(read).transpose()
+    }
+
+    /// Takes the member of this name, an object, as `read` gives it.
+    pub(super) fn take_object<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Object<'a>) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        self.take_or_null(key).object(read)
+    }
+
+    /// Names the keys that the schema knows and this version does not support.
+    pub(super) fn unsupported(&mut self, keys: &'static [&'static str]) {
+        self.unsupported = keys;
+    }
+
+    /// Refuses what was not taken.
+    fn finish(self) -> Result<(), ConfigError> {
+        let mut keys = self.members.into_iter().flat_map(Map::keys).map(String::as_str);
+        let Some(key) = keys.find(|key| !self.taken.contains(key)) else { return Ok(()) };
+        let accepted = match self.taken.as_slice() {
+            [] => "no keys".to_owned(),
+            taken => taken.join(", "),
+        };
+        Err(if self.unsupported.contains(&key) {
+            let problem = format!("not supported by this version; accepted: {accepted}");
+            ConfigError::new(&joined(&self.path, key), &problem)
+        } else {
+            ConfigError::new(&self.path, &format!("unknown key {key:?}; accepted: {accepted}"))
+        })
     }
 }
 

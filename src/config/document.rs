@@ -1,44 +1,18 @@
 //! The document as a whole: its root, and the parts that are small.
+//!
+//! What has a file of its own is handed over to it, as the object that holds it.
 
-use super::cursor::{Cursor, Keys, Object};
-use super::environment::Environment;
+use super::cursor::{Cursor, Object};
+use super::environment::Variables;
 use super::error::ConfigError;
-use super::{Config, envoy, exporter, instrumentation, propagator, resource, sampler};
-use crate::otlp::attributes::SpanLimits;
+use super::words::{Words, joined};
+use super::{Config, batch, exporter, instrumentation, limits, propagator, resource, sampler};
+use crate::semconv::SpanKindSetting;
 use log::LevelFilter;
 use serde_json::Value;
 
-const ROOT: Keys = Keys {
-    accepted: &[
-        "file_format",
-        "disabled",
-        "log_level",
-        "attribute_limits",
-        "resource",
-        "propagator",
-        "tracer_provider",
-        "instrumentation/development",
-        "envoy",
-    ],
-    unsupported: &["meter_provider", "logger_provider", "distribution"],
-};
-const ATTRIBUTE_LIMITS: Keys =
-    Keys { accepted: &["attribute_value_length_limit", "attribute_count_limit"], unsupported: &[] };
-const TRACER_PROVIDER: Keys = Keys {
-    accepted: &["processors", "limits", "sampler"],
-    unsupported: &["id_generator", "tracer_configurator/development"],
-};
-const SPAN_LIMITS: Keys = Keys {
-    accepted: &["attribute_value_length_limit", "attribute_count_limit"],
-    unsupported: &[
-        "event_count_limit",
-        "link_count_limit",
-        "event_attribute_count_limit",
-        "link_attribute_count_limit",
-    ],
-};
 /// The severities of OpenTelemetry's log data model. We log nothing that is fatal.
-const LOG_LEVELS: &[(&str, LevelFilter)] = &[
+const LOG_LEVELS: &Words<LevelFilter> = &[
     ("trace", LevelFilter::Trace),
     ("trace2", LevelFilter::Trace),
     ("trace3", LevelFilter::Trace),
@@ -65,49 +39,78 @@ const LOG_LEVELS: &[(&str, LevelFilter)] = &[
     ("fatal4", LevelFilter::Off),
 ];
 
-pub(super) fn read(
-    document: &Value,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Result<Config, ConfigError> {
-    let root = match document {
-        Value::Object(_) => Cursor::root(document).object(ROOT)?,
-        _ => return Err(Cursor::root(document).refuse("an object")),
-    };
-    if let Some(format) = root.get("file_format") {
-        file_format(&format, warnings)?;
+const SPAN_KINDS: &Words<SpanKindSetting> = &[
+    ("auto", SpanKindSetting::Auto),
+    ("server", SpanKindSetting::Server),
+    ("client", SpanKindSetting::Client),
+];
+const PROCESSORS: &Words<()> = &[("batch", ())];
+
+pub(super) fn read(document: &Value, variables: &mut Variables<'_>) -> Result<Config, ConfigError> {
+    let document = Cursor::root(document);
+    if document.is_null() {
+        return Err(document.refuse("an object"));
     }
-    let disabled = match root.get("disabled") {
-        Some(disabled) => disabled.bool()?,
-        None => boolean("OTEL_SDK_DISABLED", environment, warnings).unwrap_or_default(),
-    };
-    let (envoy, export) = envoy::read(&root)?;
-    let provider = root.get("tracer_provider").map(|it| it.object(TRACER_PROVIDER)).transpose()?;
-    let of_provider = |key: &str| provider.as_ref().and_then(|provider| provider.get(key));
-    let limits = limits(&root, of_provider("limits").as_ref(), environment, warnings)?;
-    let sampler = match of_provider("sampler") {
-        Some(cursor) => sampler::read(&cursor)?,
-        None => sampler::from_environment(environment, warnings).unwrap_or_else(sampler::default),
-    };
-    let processors = of_provider("processors");
-    let (batch, exporter) = exporter::read(processors.as_ref(), &export, environment, warnings)?;
+    document.object(|root| read_root(root, variables))
+}
+
+fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Config, ConfigError> {
+    root.unsupported(&["meter_provider", "logger_provider", "distribution"]);
+    root.take_as("file_format", |format| file_format(format, variables))?;
+    let disabled = root
+        .take_as("disabled", Cursor::bool)?
+        .or_else(|| variables.read("OTEL_SDK_DISABLED", "true, false", boolean));
+    let log_level = root.take_as("log_level", |level| level.word(LOG_LEVELS, &[]))?;
+    let attribute_limits = root.take_or_null("attribute_limits");
+    let resource = root.take_object("resource", |object| resource::read(object, variables))?;
+    let propagation =
+        root.take_object("propagator", |object| propagator::read(object, variables))?;
+    let (processor, limits, sampler) = root.take_object("tracer_provider", |provider| {
+        provider.unsupported(&["id_generator", "tracer_configurator/development"]);
+        let processor = provider.take_as("processors", only_processor)?;
+        let processor = processor.unwrap_or_else(Cursor::nowhere);
+        let span_limits = provider.take_or_null("limits");
+        let limits = limits::read(&attribute_limits, &span_limits, variables)?;
+        Ok((processor, limits, sampler::read(provider, variables)?))
+    })?;
+    let http = root.take_object("instrumentation/development", instrumentation::read)?;
+    let (span_kind, batch, exporter) = root.take_object("envoy", |envoy| {
+        envoy.unsupported(&[
+            "incoming",
+            "outgoing",
+            "keep",
+            "max_spans_per_second",
+            "attributes",
+            "routes",
+            "semconv",
+            "expose",
+        ]);
+        let cluster = exporter::cluster(envoy)?;
+        let kind =
+            envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
+        let (batch, exporter) = processor.object(|processor| {
+            let batch = batch::read(processor, envoy, variables)?;
+            Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
+        })?;
+        Ok((kind.unwrap_or(SpanKindSetting::Auto), batch, exporter))
+    })?;
     Ok(Config {
-        disabled,
-        log_level: log_level(&root)?,
-        resource: resource::read(root.get("resource").as_ref(), environment, warnings)?,
-        propagation: propagator::read(&root, environment, warnings)?,
+        disabled: disabled.unwrap_or_default(),
+        log_level: log_level.unwrap_or(LevelFilter::Info),
+        resource,
+        propagation,
         sampler,
         limits,
         batch,
         exporter,
-        http: instrumentation::read(&root)?,
-        envoy,
+        http,
+        span_kind,
     })
 }
 
 /// The major version must be the one that we read; a later minor one may say what we don't know
 /// (opentelemetry-configuration, VERSIONING, section File format).
-fn file_format(cursor: &Cursor<'_>, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+fn file_format(cursor: &Cursor<'_>, variables: &mut Variables<'_>) -> Result<(), ConfigError> {
     let accepted = || cursor.refuse("a version 1, as text, such as \"1.1\"");
     let version = cursor.text().map_err(|_| accepted())?;
     let minor = version.strip_prefix("1.").ok_or_else(accepted)?;
@@ -115,58 +118,30 @@ fn file_format(cursor: &Cursor<'_>, warnings: &mut Vec<String>) -> Result<(), Co
         return Err(accepted());
     }
     if !["0", "1"].contains(&minor) {
-        warnings.push(format!("{}: {version} is later than 1.1, which is read", cursor.path()));
+        variables.warn(format!("{}: {version} is later than 1.1, which is read", cursor.path()));
     }
     Ok(())
 }
 
-fn log_level(root: &Object<'_>) -> Result<LevelFilter, ConfigError> {
-    let Some(level) = root.get("log_level") else { return Ok(LevelFilter::Info) };
-    level.word(LOG_LEVELS, &[])
+/// What is said of the only processor; nothing if there is none.
+fn only_processor<'a>(processors: &Cursor<'a>) -> Result<Cursor<'a>, ConfigError> {
+    match processors.items()?.as_slice() {
+        [] => Ok(Cursor::nowhere()),
+        [processor] => {
+            let named = processor.only_member(PROCESSORS, &["simple"])?;
+            named.map(|((), settings)| settings).ok_or_else(|| {
+                processor.refuse(&format!("an object with {}", joined(PROCESSORS, " or ")))
+            })
+        }
+        _ => Err(processors.refuse("one processor")),
+    }
 }
 
-fn limits(
-    root: &Object<'_>,
-    of_spans: Option<&Cursor<'_>>,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Result<SpanLimits, ConfigError> {
-    const MAX: usize = u32::MAX as usize;
-    let general = root.get("attribute_limits");
-    let sources = [
-        of_spans.map(|limits| limits.object(SPAN_LIMITS)).transpose()?,
-        general.map(|limits| limits.object(ATTRIBUTE_LIMITS)).transpose()?,
-    ];
-    let mut limit = |key: &str, setting: &str| {
-        let mut configured = None;
-        for source in sources.iter().flatten() {
-            // Both are read, so that both are checked.
-            let limit = source.get(key).map(|limit| limit.count(0..=MAX)).transpose()?;
-            configured = configured.or(limit);
-        }
-        if configured.is_some() {
-            return Ok(configured);
-        }
-        let variable = |name: String| environment.number(&name, 0..=MAX, warnings);
-        Ok(["OTEL_SPAN_ATTRIBUTE", "OTEL_ATTRIBUTE"]
-            .map(|prefix| format!("{prefix}_{setting}"))
-            .into_iter()
-            .find_map(variable))
-    };
-    let defaults = SpanLimits::default();
-    Ok(SpanLimits {
-        attribute_count: limit("attribute_count_limit", "COUNT_LIMIT")?
-            .unwrap_or(defaults.attribute_count),
-        attribute_value_length: limit("attribute_value_length_limit", "VALUE_LENGTH_LIMIT")?,
-    })
-}
-
-fn boolean(name: &str, environment: &Environment, warnings: &mut Vec<String>) -> Option<bool> {
-    environment.read(name, "true, false", warnings, |value| {
-        match value.to_ascii_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        }
-    })
+/// A boolean variable, in any case (Environment Variable Specification, section Boolean).
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }

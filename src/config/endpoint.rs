@@ -2,7 +2,10 @@
 //!
 //! Which host is really called, and whether by TLS, is the cluster's affair.
 
-use super::environment::Environment;
+use super::cursor::Cursor;
+use super::environment::Variables;
+use super::error::ConfigError;
+use crate::export::protocol::Protocol;
 
 /// What a URL gives to the exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,15 +35,32 @@ impl Endpoint {
         Some(Self { authority: authority.to_owned(), path: format!("{root}{path}") })
     }
 
-    /// The endpoint for traces as it is; or else the one for all signals, with the path added
+    /// What the document says. gRPC has a path of its own.
+    pub(super) fn of_document(cursor: Cursor<'_>, protocol: Protocol) -> Result<Self, ConfigError> {
+        let url = cursor.text()?;
+        let endpoint = Self::parse(url);
+        let (endpoint, example) = match protocol {
+            Protocol::Grpc => (
+                endpoint.filter(|endpoint| endpoint.path == "/"),
+                "http://otel-collector:4317, without a path",
+            ),
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
+                (endpoint, "http://otel-collector:4318/v1/traces, without user and password")
+            }
+        };
+        endpoint.ok_or_else(|| {
+            // What stands before an @ may be a password.
+            let cursor = if url.contains('@') { cursor.secret() } else { cursor };
+            cursor.refuse(&format!("a URL such as {example}"))
+        })
+    }
+
+    /// The variable for traces as it is; or else the one for all signals, with the path added
     /// (OTLP Exporter, section Endpoint URLs for OTLP/HTTP).
-    pub(super) fn from_environment(
-        environment: &Environment,
-        warnings: &mut Vec<String>,
-    ) -> Option<Self> {
-        let name = environment.signal("ENDPOINT")?;
+    pub(super) fn of_variable(variables: &mut Variables<'_>) -> Option<Self> {
+        let name = variables.of_exporter("ENDPOINT");
         let accepted = "a URL such as http://otel-collector:4318, without user and password";
-        environment.read(&name, accepted, warnings, |url| {
+        variables.read(&name, accepted, |url| {
             let endpoint = Self::parse(url)?;
             match name.as_str() {
                 "OTEL_EXPORTER_OTLP_ENDPOINT" => endpoint.with_path_of_traces(),
@@ -167,7 +187,7 @@ mod tests {
         for (variables, path, reason) in cases {
             let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             let environment = variables.iter().map(owned).collect();
-            let endpoint = Endpoint::from_environment(&environment, &mut Vec::new());
+            let endpoint = Endpoint::of_variable(&mut Variables::new(&environment));
             assert_eq!(endpoint.map(|it| it.path).as_deref(), *path, "{reason}");
         }
     }

@@ -1,10 +1,12 @@
 //! The `OTEL_*` variables: they apply where the JSON is silent.
 //!
 //! A value that can't be used is ignored with a warning, as the specification asks. An empty value
-//! is as good as none.
+//! is as good as none. Which variables there are is not known here.
 
+use super::words::{Words, listed, meaning};
 use std::ffi::OsString;
-use std::str::FromStr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// The variables that a VM was given.
 #[derive(Clone, Debug, Default)]
@@ -24,46 +26,6 @@ impl Environment {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find_map(|(known, value)| (known == name).then_some(value.as_str()))
     }
-
-    /// The value of a variable as `read` understands it; what it does not understand is a warning.
-    pub(super) fn read<T>(
-        &self,
-        name: &str,
-        accepted: &str,
-        warnings: &mut Vec<String>,
-        read: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let value = self.get(name)?;
-        let result = read(value);
-        if result.is_none() {
-            // Headers may hold secrets, and a URL a password before an @.
-            let secret = name.ends_with("_HEADERS") || value.contains('@');
-            let value = if secret { "…" } else { value };
-            warnings.push(format!("{name}={value:?} is ignored; accepted: {accepted}"));
-        }
-        result
-    }
-
-    /// The variable of the exporter for traces, or else the one for all signals, if it is set.
-    pub(super) fn signal(&self, setting: &str) -> Option<String> {
-        ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"]
-            .map(|prefix| format!("{prefix}{setting}"))
-            .into_iter()
-            .find(|name| self.get(name).is_some())
-    }
-
-    /// A number within a range.
-    pub(super) fn number<T: FromStr + PartialOrd + std::fmt::Display>(
-        &self,
-        name: &str,
-        range: std::ops::RangeInclusive<T>,
-        warnings: &mut Vec<String>,
-    ) -> Option<T> {
-        let accepted = format!("a number from {} to {}", range.start(), range.end());
-        self.read(name, &accepted, warnings, |value| {
-            value.trim().parse().ok().filter(|number| range.contains(number))
-        })
-    }
 }
 
 impl FromIterator<(String, String)> for Environment {
@@ -71,5 +33,82 @@ impl FromIterator<(String, String)> for Environment {
         let ours =
             |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.is_empty();
         Self(variables.into_iter().filter(ours).collect())
+    }
+}
+
+/// The variables while a configuration is read, and the warnings that this gives.
+#[derive(Debug)]
+pub(super) struct Variables<'a> {
+    environment: &'a Environment,
+    warnings: Vec<String>,
+}
+
+impl<'a> Variables<'a> {
+    pub(super) fn new(environment: &'a Environment) -> Self {
+        Self { environment, warnings: Vec::new() }
+    }
+
+    /// Adds what the writer of the configuration should know.
+    pub(super) fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
+    }
+
+    pub(super) fn into_warnings(self) -> Vec<String> {
+        self.warnings
+    }
+
+    /// The value of a variable that may be any text.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.environment.get(name)
+    }
+
+    /// The value of a variable as `read` understands it; what it does not understand is a warning.
+    pub(super) fn read<T>(
+        &mut self,
+        name: &str,
+        accepted: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.text(name)?;
+        let result = read(value);
+        if result.is_none() {
+            // Headers may hold secrets, and a URL a password before an @.
+            let secret = name.ends_with("_HEADERS") || value.contains('@');
+            let value = if secret { "…" } else { value };
+            self.warn(format!("{name}={value:?} is ignored; accepted: {accepted}"));
+        }
+        result
+    }
+
+    /// A whole number within a range.
+    pub(super) fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> Option<usize> {
+        let accepted = format!("a number from {} to {}", range.start(), range.end());
+        self.read(name, &accepted, |value| {
+            value.trim().parse().ok().filter(|number| range.contains(number))
+        })
+    }
+
+    /// A time as a count of milliseconds.
+    pub(super) fn milliseconds(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<usize>,
+    ) -> Option<Duration> {
+        self.count(name, range).map(|count| Duration::from_millis(count as u64))
+    }
+
+    /// What one of a few words stands for.
+    pub(super) fn word<T: Copy>(&mut self, name: &str, words: &Words<T>) -> Option<T> {
+        self.read(name, &listed(words), |value| meaning(words, value))
+    }
+
+    /// The name of a variable of the exporter: the one for traces if that is set, or else the one
+    /// for all signals.
+    pub(super) fn of_exporter(&self, setting: &str) -> String {
+        let of_traces = format!("OTEL_EXPORTER_OTLP_TRACES_{setting}");
+        match self.text(&of_traces) {
+            Some(_) => of_traces,
+            None => format!("OTEL_EXPORTER_OTLP_{setting}"),
+        }
     }
 }

@@ -4,25 +4,18 @@ use std::fmt;
 
 /// The first thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    path: String,
-    problem: String,
-}
+pub struct ConfigError(String);
 
 impl ConfigError {
     /// `problem` says what was found and what is accepted.
-    pub(super) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { path: path.into(), problem: problem.into() }
+    pub(super) fn new(path: &str, problem: &str) -> Self {
+        Self(if path.is_empty() { problem.to_owned() } else { format!("{path}: {problem}") })
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            formatter.write_str(&self.problem)
-        } else {
-            write!(formatter, "{}: {}", self.path, self.problem)
-        }
+        formatter.write_str(&self.0)
     }
 }
 

@@ -3,12 +3,11 @@
 //!
 //! Their values are often secrets: none stands in an error or a warning.
 
-use super::cursor::{Cursor, Keys, Object};
-use super::environment::Environment;
+use super::cursor::{Cursor, Object};
+use super::environment::Variables;
 use super::error::ConfigError;
 use super::list;
 
-const HEADER: Keys = Keys { accepted: &["name", "value"], unsupported: &[] };
 const PAIRS: &str = "name=value pairs of headers joined by commas, values percent-encoded";
 
 /// Names that the exporter sets itself, and those of the connection, which is Envoy's.
@@ -31,39 +30,30 @@ pub(super) const RESERVED: &[&str] = &[
 /// The headers, names lowercase: those of `headers` before those of `headers_list`, each name once;
 /// the variables' where the document has neither.
 pub(super) fn read(
-    settings: Option<&Object<'_>>,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
+    settings: &mut Object<'_>,
+    variables: &mut Variables<'_>,
 ) -> Result<Vec<(String, String)>, ConfigError> {
-    let member = |key: &str| settings.and_then(|settings| settings.get(key)).map(Cursor::secret);
-    let (items, list) = (member("headers"), member("headers_list"));
-    if items.is_none() && list.is_none() {
-        return Ok(from_environment(environment, warnings).unwrap_or_default());
-    }
+    let items = settings.take("headers").map(Cursor::secret);
+    let list = settings.take("headers_list").map(Cursor::secret);
     let mut headers = Vec::new();
+    if items.is_none() && list.is_none() {
+        let pairs = variables.read(&variables.of_exporter("HEADERS"), PAIRS, pairs);
+        list::add(&mut headers, pairs.into_iter().flatten());
+    }
     if let Some(items) = items {
         for item in items.items()? {
-            if let Some(header) = header(&item)? {
-                add(&mut headers, header);
-            }
+            list::add(&mut headers, header(&item)?);
         }
     }
     if let Some(list) = list {
-        let pairs = pairs(list.text()?).ok_or_else(|| list.refuse(PAIRS))?;
-        for header in pairs {
-            add(&mut headers, header);
-        }
+        list::add(&mut headers, pairs(list.text()?).ok_or_else(|| list.refuse(PAIRS))?);
     }
     Ok(headers)
 }
 
 /// An entry of `headers`; one whose value is `null` is ignored, as the schema says.
 fn header(cursor: &Cursor<'_>) -> Result<Option<(String, String)>, ConfigError> {
-    let header = cursor.object(HEADER)?;
-    let required = |key: &str| {
-        header.member(key).ok_or_else(|| cursor.refuse("an object with name and value"))
-    };
-    let (name, value) = (required("name")?, required("value")?);
+    let (name, value, ()) = list::entry(cursor, |_| Ok(()))?;
     let name_text = name.text()?;
     if RESERVED.iter().any(|reserved| name_text.eq_ignore_ascii_case(reserved)) {
         return Err(name.refuse(&format!("a header other than {}", RESERVED.join(", "))));
@@ -81,18 +71,6 @@ fn header(cursor: &Cursor<'_>) -> Result<Option<(String, String)>, ConfigError> 
     Ok(Some((name_text.to_ascii_lowercase(), value_text.to_owned())))
 }
 
-fn from_environment(
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Option<Vec<(String, String)>> {
-    let pairs = environment.read(&environment.signal("HEADERS")?, PAIRS, warnings, pairs)?;
-    let mut headers = Vec::new();
-    for header in pairs {
-        add(&mut headers, header);
-    }
-    Some(headers)
-}
-
 /// A list of headers, if every one is good.
 fn pairs(list: &str) -> Option<Vec<(String, String)>> {
     let pairs = list::pairs(list).ok()?.into_iter();
@@ -100,12 +78,6 @@ fn pairs(list: &str) -> Option<Vec<(String, String)>> {
     let good =
         |name: &str, value: &str| is_token(name) && is_value(value) && !RESERVED.contains(&name);
     pairs.map(|(name, value)| good(&name, &value).then_some((name, value))).collect()
-}
-
-fn add(headers: &mut Vec<(String, String)>, header: (String, String)) {
-    if headers.iter().all(|(name, _)| *name != header.0) {
-        headers.push(header);
-    }
 }
 
 /// The name of a header, or a method (RFC 9110, section 5.6.2).

@@ -1,83 +1,67 @@
 //! `instrumentation/development`: what of requests becomes attributes.
+//!
+//! Which methods are known and which parameters are sensitive by default is `semconv`'s knowledge.
 
-use super::cursor::{Cursor, Keys, Object};
+use super::cursor::{Cursor, Object};
 use super::error::ConfigError;
 use super::headers::is_token;
 use crate::semconv::method::KNOWN_METHODS;
 use crate::semconv::redaction::SENSITIVE_QUERY_PARAMETERS;
 use crate::semconv::{HttpConfig, HttpSpanConfig};
 
-const INSTRUMENTATION: Keys = Keys {
-    accepted: &["general"],
-    unsupported: &[
+pub(super) fn read(instrumentation: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
+    instrumentation.unsupported(&[
         "cpp", "dotnet", "erlang", "go", "java", "js", "php", "python", "ruby", "rust", "swift",
-    ],
-};
-const GENERAL: Keys = Keys {
-    accepted: &["http", "sanitization"],
-    unsupported: &["code", "db", "gen_ai", "messaging", "rpc", "stability_opt_in_list"],
-};
-const HTTP: Keys = Keys { accepted: &["server", "client"], unsupported: &["semconv"] };
-const HTTP_SPAN: Keys = Keys {
-    accepted: &["request_captured_headers", "response_captured_headers", "known_methods"],
-    unsupported: &[],
-};
-const SANITIZATION: Keys = Keys { accepted: &["url"], unsupported: &[] };
-const URL: Keys = Keys { accepted: &["sensitive_query_parameters"], unsupported: &[] };
+    ]);
+    instrumentation.take_object("general", general)
+}
 
-pub(super) fn read(root: &Object<'_>) -> Result<HttpConfig, ConfigError> {
-    let instrumentation = part(Some(root), "instrumentation/development", INSTRUMENTATION)?;
-    let general = part(instrumentation.as_ref(), "general", GENERAL)?;
-    let http = part(general.as_ref(), "http", HTTP)?;
-    let server = part(http.as_ref(), "server", HTTP_SPAN)?;
-    let client = part(http.as_ref(), "client", HTTP_SPAN)?;
-    let sanitization = part(general.as_ref(), "sanitization", SANITIZATION)?;
-    let url = part(sanitization.as_ref(), "url", URL)?;
-    let sensitive = texts(url.as_ref(), "sensitive_query_parameters", Cursor::non_empty_text)?;
+fn general(general: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
+    general.unsupported(&["code", "db", "gen_ai", "messaging", "rpc", "stability_opt_in_list"]);
+    let (server, client) = general.take_object("http", |http| {
+        http.unsupported(&["semconv"]);
+        Ok((http.take_object("server", http_span)?, http.take_object("client", http_span)?))
+    })?;
+    let sensitive = general.take_object("sanitization", |sanitization| {
+        sanitization.take_object("url", |url| {
+            url.take_as("sensitive_query_parameters", |list| texts(list, Cursor::non_empty_text))
+        })
+    })?;
     Ok(HttpConfig {
-        server: http_span(server.as_ref())?,
-        client: http_span(client.as_ref())?,
+        server,
+        client,
         sensitive_query_parameters: sensitive.unwrap_or_else(|| owned(SENSITIVE_QUERY_PARAMETERS)),
     })
 }
 
-/// The object at a key of an object, if both are there.
-fn part<'a>(
-    parent: Option<&Object<'a>>,
-    key: &str,
-    keys: Keys,
-) -> Result<Option<Object<'a>>, ConfigError> {
-    let child = parent.and_then(|parent| parent.get(key));
-    child.map(|child| child.object(keys)).transpose()
-}
-
-fn http_span(settings: Option<&Object<'_>>) -> Result<HttpSpanConfig, ConfigError> {
-    let headers = |key: &str| texts(settings, key, header).map(Option::unwrap_or_default);
-    let methods = texts(settings, "known_methods", method)?;
+fn http_span(settings: &mut Object<'_>) -> Result<HttpSpanConfig, ConfigError> {
+    let request = settings.take_as("request_captured_headers", |list| texts(list, header))?;
+    let response = settings.take_as("response_captured_headers", |list| texts(list, header))?;
+    let methods = settings.take_as("known_methods", |list| texts(list, method))?;
     Ok(HttpSpanConfig {
-        request_captured_headers: headers("request_captured_headers")?,
-        response_captured_headers: headers("response_captured_headers")?,
+        request_captured_headers: request.unwrap_or_default(),
+        response_captured_headers: response.unwrap_or_default(),
         known_methods: methods.unwrap_or_else(|| owned(KNOWN_METHODS)),
     })
 }
 
 fn header(cursor: &Cursor<'_>) -> Result<String, ConfigError> {
-    let name = Some(cursor.text()?).filter(|name| is_token(name));
-    name.map(str::to_ascii_lowercase).ok_or_else(|| cursor.refuse("the name of a header"))
+    token(cursor, "the name of a header").map(str::to_ascii_lowercase)
 }
 
 fn method<'a>(cursor: &Cursor<'a>) -> Result<&'a str, ConfigError> {
-    let name = Some(cursor.text()?).filter(|name| is_token(name));
-    name.ok_or_else(|| cursor.refuse("the name of a method"))
+    token(cursor, "the name of a method")
+}
+
+fn token<'a>(cursor: &Cursor<'a>, accepted: &str) -> Result<&'a str, ConfigError> {
+    Some(cursor.text()?).filter(|text| is_token(text)).ok_or_else(|| cursor.refuse(accepted))
 }
 
 /// A list of texts, each as `read` gives it, without repetitions.
 fn texts<'a, T: Into<String>>(
-    object: Option<&Object<'a>>,
-    key: &str,
+    list: &Cursor<'a>,
     read: impl Fn(&Cursor<'a>) -> Result<T, ConfigError>,
-) -> Result<Option<Vec<String>>, ConfigError> {
-    let Some(list) = object.and_then(|object| object.get(key)) else { return Ok(None) };
+) -> Result<Vec<String>, ConfigError> {
     let mut texts: Vec<String> = Vec::new();
     for item in list.items()? {
         let text = read(&item)?.into();
@@ -85,7 +69,7 @@ fn texts<'a, T: Into<String>>(
             texts.push(text);
         }
     }
-    Ok(Some(texts))
+    Ok(texts)
 }
 
 fn owned(texts: &[&str]) -> Vec<String> {

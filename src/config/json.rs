@@ -20,7 +20,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Value, ConfigError> {
         } else {
             format!("not JSON: {error}")
         };
-        ConfigError::new("", problem)
+        ConfigError::new("", &problem)
     })
 }
 

@@ -1,9 +1,38 @@
-//! Lists of `key=value` pairs in one text: `OTEL_RESOURCE_ATTRIBUTES`, `headers_list` and the like.
+//! Names with values, one after the other: entries of a JSON list, or `key=value` pairs in one text;
+//! `OTEL_RESOURCE_ATTRIBUTES`, `headers_list` and the like. A name counts where it stands first.
 //!
 //! (OpenTelemetry, Environment Variable Specification: the format of W3C Baggage, without
 //! properties; values are percent-encoded; an error discards the whole list.)
+//!
+//! Which names and values are good is not known here.
 
+use super::cursor::{Cursor, Object};
+use super::error::ConfigError;
 use std::fmt;
+
+/// Adds what has a name that is not there yet.
+pub(super) fn add<T>(list: &mut Vec<(String, T)>, new: impl IntoIterator<Item = (String, T)>) {
+    for entry in new {
+        if list.iter().all(|(name, _)| *name != entry.0) {
+            list.push(entry);
+        }
+    }
+}
+
+/// The name and the value of an entry, which both must be there, and what `read` makes of the rest.
+pub(super) fn entry<'a, T>(
+    cursor: &Cursor<'a>,
+    read: impl FnOnce(&mut Object<'a>) -> Result<T, ConfigError>,
+) -> Result<(Cursor<'a>, Cursor<'a>, T), ConfigError> {
+    let (name, value, rest) = cursor.object(|entry| {
+        let (name, value) = (entry.take_even_null("name"), entry.take_even_null("value"));
+        Ok((name, value, read(entry)?))
+    })?;
+    match (name, value) {
+        (Some(name), Some(value)) => Ok((name, value, rest)),
+        _ => Err(cursor.refuse("an object with name and value")),
+    }
+}
 
 /// Why a list is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,74 +2,55 @@
 //!
 //! Baggage needs no work of a proxy: it passes through untouched, named or not.
 
-use super::cursor::{Cursor, Keys, Object};
-use super::environment::Environment;
+use super::cursor::{Cursor, Object};
+use super::environment::Variables;
 use super::error::ConfigError;
+use super::words::{Words, listed, meaning};
 use crate::propagation::Propagation;
-
-const PROPAGATOR: Keys = Keys { accepted: &["composite", "composite_list"], unsupported: &[] };
-const COMPOSITE: Keys = Keys { accepted: &["tracecontext", "baggage"], unsupported: UNSUPPORTED };
-const UNSUPPORTED: &[&str] = &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"];
-const LISTED: &str = "tracecontext, baggage, none";
-
-/// What the document names, or else the variable, or else Trace Context.
-pub(super) fn read(
-    root: &Object<'_>,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Result<Propagation, ConfigError> {
-    let propagator = root.get("propagator").map(|it| it.object(PROPAGATOR)).transpose()?;
-    let member = |key: &str| propagator.as_ref().and_then(|propagator| propagator.get(key));
-    let (composite, list) = (member("composite"), member("composite_list"));
-    if composite.is_none() && list.is_none() {
-        let named = environment.read("OTEL_PROPAGATORS", LISTED, warnings, |list| {
-            names(list).map(Name::of).collect::<Option<Vec<_>>>()
-        });
-        return Ok(named.map_or(Propagation::TraceContext, |names| chosen(&names)));
-    }
-    let mut named = Vec::new();
-    for item in composite.map_or(Ok(Vec::new()), |composite| composite.items())? {
-        named.push(in_composite(&item)?);
-    }
-    if let Some(list) = list {
-        for name in names(list.text()?) {
-            let refusal = || {
-                if UNSUPPORTED.contains(&name) {
-                    list.not_supported(name, LISTED)
-                } else {
-                    list.refuse(LISTED)
-                }
-            };
-            named.push(Name::of(name).ok_or_else(refusal)?);
-        }
-    }
-    Ok(chosen(&named))
-}
-
-fn in_composite(cursor: &Cursor<'_>) -> Result<Name, ConfigError> {
-    let one = || cursor.refuse("an object with one of tracecontext, baggage");
-    let (name, settings) = cursor.object(COMPOSITE)?.only_member().ok_or_else(one)?;
-    settings.object(Keys::NONE)?;
-    Name::of(name).ok_or_else(one)
-}
 
 /// A propagator that we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+enum Named {
     TraceContext,
     Baggage,
     None,
 }
 
-impl Name {
-    fn of(text: &str) -> Option<Self> {
-        match text {
-            "tracecontext" => Some(Self::TraceContext),
-            "baggage" => Some(Self::Baggage),
-            "none" => Some(Self::None),
-            _ => None,
-        }
+const IN_LISTS: &Words<Named> =
+    &[("tracecontext", Named::TraceContext), ("baggage", Named::Baggage), ("none", Named::None)];
+/// Without the word for none of them, the last.
+const PROPAGATORS: &Words<Named> = IN_LISTS.split_at(2).0;
+const UNSUPPORTED: &[&str] = &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"];
+
+/// What the document names, or else the variable, or else Trace Context.
+pub(super) fn read(
+    propagator: &mut Object<'_>,
+    variables: &mut Variables<'_>,
+) -> Result<Propagation, ConfigError> {
+    let composite = propagator.take_as("composite", in_composite)?;
+    let list = propagator.take_as("composite_list", in_list)?;
+    if composite.is_none() && list.is_none() {
+        let named = variables.read("OTEL_PROPAGATORS", &listed(IN_LISTS), |list| {
+            names(list).map(|name| meaning(IN_LISTS, name)).collect::<Option<Vec<_>>>()
+        });
+        return Ok(named.map_or(Propagation::TraceContext, |named| chosen(&named)));
     }
+    let named = [composite, list].into_iter().flatten().flatten();
+    Ok(chosen(&named.collect::<Vec<_>>()))
+}
+
+fn in_composite(composite: &Cursor<'_>) -> Result<Vec<Named>, ConfigError> {
+    let named = |item: &Cursor<'_>| {
+        let (named, settings) = item.only_member(PROPAGATORS, UNSUPPORTED)?.ok_or_else(|| {
+            item.refuse(&format!("an object with one of {}", listed(PROPAGATORS)))
+        })?;
+        settings.object(|_| Ok(named))
+    };
+    composite.items()?.iter().map(named).collect()
+}
+
+fn in_list(list: &Cursor<'_>) -> Result<Vec<Named>, ConfigError> {
+    names(list.text()?).map(|name| list.meaning(name, IN_LISTS, UNSUPPORTED)).collect()
 }
 
 /// The names of a list.
@@ -78,8 +59,8 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `none` stands for no propagator, whatever stands beside it.
-fn chosen(names: &[Name]) -> Propagation {
-    if names.contains(&Name::TraceContext) && !names.contains(&Name::None) {
+fn chosen(named: &[Named]) -> Propagation {
+    if named.contains(&Named::TraceContext) && !named.contains(&Named::None) {
         Propagation::TraceContext
     } else {
         Propagation::None

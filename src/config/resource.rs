@@ -1,52 +1,39 @@
 //! `resource`, `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
+//!
+//! What the host says of itself comes later, and elsewhere.
 
-use super::cursor::{Cursor, Keys};
-use super::environment::Environment;
+use super::cursor::{Cursor, Object};
+use super::environment::Variables;
 use super::error::ConfigError;
 use super::list;
+use super::words::Words;
 use crate::resource::AttributeValue;
-
-const RESOURCE: Keys = Keys {
-    accepted: &["attributes", "attributes_list"],
-    unsupported: &["detection/development", "schema_url"],
-};
-const ATTRIBUTE: Keys = Keys { accepted: &["name", "value", "type"], unsupported: &[] };
 
 /// The attributes of all sources; a source adds only names that those before it lack.
 pub(super) fn read(
-    cursor: Option<&Cursor<'_>>,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
+    resource: &mut Object<'_>,
+    variables: &mut Variables<'_>,
 ) -> Result<Vec<(String, AttributeValue)>, ConfigError> {
+    resource.unsupported(&["detection/development", "schema_url"]);
     let mut attributes = Vec::new();
-    if let Some(cursor) = cursor {
-        let object = cursor.object(RESOURCE)?;
-        for item in object.get("attributes").map_or(Ok(Vec::new()), |items| items.items())? {
-            if let Some(attribute) = attribute(&item)? {
-                add(&mut attributes, attribute);
-            }
-        }
-        if let Some(list) = object.get("attributes_list") {
-            let pairs = list::pairs(list.text()?).map_err(|error| {
-                list.refuse(&format!("key=value pairs joined by commas; {error}"))
-            })?;
-            pairs.into_iter().map(text).for_each(|pair| add(&mut attributes, pair));
+    if let Some(items) = resource.take("attributes") {
+        for item in items.items()? {
+            list::add(&mut attributes, attribute(&item)?);
         }
     }
-    if let Some(name) = environment.get("OTEL_SERVICE_NAME") {
-        add(&mut attributes, text(("service.name".to_owned(), name.to_owned())));
+    if let Some(list) = resource.take("attributes_list") {
+        let pairs = list::pairs(list.text()?)
+            .map_err(|error| list.refuse(&format!("key=value pairs joined by commas; {error}")))?;
+        list::add(&mut attributes, pairs.into_iter().map(text));
     }
+    let name = variables.text("OTEL_SERVICE_NAME");
+    let name = name.map(|name| ("service.name".to_owned(), name.to_owned()));
+    list::add(&mut attributes, name.map(text));
     let accepted = "key=value pairs joined by commas, values percent-encoded";
-    let listed = environment
-        .read("OTEL_RESOURCE_ATTRIBUTES", accepted, warnings, |list| list::pairs(list).ok());
-    listed.into_iter().flatten().map(text).for_each(|pair| add(&mut attributes, pair));
+    let read = |list: &str| list::pairs(list).ok();
+    let pairs = variables.read("OTEL_RESOURCE_ATTRIBUTES", accepted, read);
+    list::add(&mut attributes, pairs.into_iter().flatten().map(text));
     Ok(attributes)
-}
-
-fn add(attributes: &mut Vec<(String, AttributeValue)>, attribute: (String, AttributeValue)) {
-    if attributes.iter().all(|(name, _)| *name != attribute.0) {
-        attributes.push(attribute);
-    }
 }
 
 fn text((name, value): (String, String)) -> (String, AttributeValue) {
@@ -55,33 +42,26 @@ fn text((name, value): (String, String)) -> (String, AttributeValue) {
 
 /// An entry of `attributes`; one whose value is `null` is ignored, as the schema says.
 fn attribute(cursor: &Cursor<'_>) -> Result<Option<(String, AttributeValue)>, ConfigError> {
-    let object = cursor.object(ATTRIBUTE)?;
-    let required = |key: &str| {
-        object.member(key).ok_or_else(|| cursor.refuse("an object with name and value"))
-    };
-    let name = required("name")?.non_empty_text()?.to_owned();
-    let value = required("value")?;
-    let read: Read = match object.get("type") {
-        None => untyped,
-        Some(kind) => kind.word(TYPES, &[])?,
-    };
+    let typed = |entry: &mut Object<'_>| entry.take_as("type", |kind| kind.word(TYPES, &[]));
+    let (name, value, read) = list::entry(cursor, typed)?;
+    let name = name.non_empty_text()?.to_owned();
     if value.is_null() {
         return Ok(None);
     }
-    Ok(Some((name, read(&value)?)))
+    Ok(Some((name, read.unwrap_or(untyped)(&value)?)))
 }
 
-type Read = for<'a> fn(&Cursor<'a>) -> Result<AttributeValue, ConfigError>;
+type Read = fn(&Cursor<'_>) -> Result<AttributeValue, ConfigError>;
 
-const TYPES: &[(&str, Read)] = &[
+const TYPES: &Words<Read> = &[
     ("string", string),
-    ("bool", bool),
-    ("int", int),
-    ("double", double),
-    ("string_array", strings),
-    ("bool_array", bools),
-    ("int_array", ints),
-    ("double_array", doubles),
+    ("bool", |cursor| cursor.bool().map(AttributeValue::Bool)),
+    ("int", |cursor| cursor.int().map(AttributeValue::Int)),
+    ("double", |cursor| cursor.double().map(AttributeValue::Double)),
+    ("string_array", |cursor| array(cursor, owned).map(AttributeValue::StringArray)),
+    ("bool_array", |cursor| array(cursor, Cursor::bool).map(AttributeValue::BoolArray)),
+    ("int_array", |cursor| array(cursor, Cursor::int).map(AttributeValue::IntArray)),
+    ("double_array", |cursor| array(cursor, Cursor::double).map(AttributeValue::DoubleArray)),
 ];
 
 fn untyped(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
@@ -89,41 +69,16 @@ fn untyped(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
 }
 
 fn string(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    Ok(AttributeValue::String(cursor.text()?.to_owned()))
+    owned(cursor).map(AttributeValue::String)
 }
 
-fn bool(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    cursor.bool().map(AttributeValue::Bool)
+fn owned(cursor: &Cursor<'_>) -> Result<String, ConfigError> {
+    cursor.text().map(str::to_owned)
 }
 
-fn int(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    cursor.int().map(AttributeValue::Int)
-}
-
-fn double(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    cursor.double().map(AttributeValue::Double)
-}
-
-fn strings(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    let texts = cursor.items()?.iter().map(|item| item.text().map(str::to_owned)).collect();
-    array(texts, AttributeValue::StringArray)
-}
-
-fn bools(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    array(cursor.items()?.iter().map(Cursor::bool).collect(), AttributeValue::BoolArray)
-}
-
-fn ints(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    array(cursor.items()?.iter().map(Cursor::int).collect(), AttributeValue::IntArray)
-}
-
-fn doubles(cursor: &Cursor<'_>) -> Result<AttributeValue, ConfigError> {
-    array(cursor.items()?.iter().map(Cursor::double).collect(), AttributeValue::DoubleArray)
-}
-
-fn array<T>(
-    items: Result<Vec<T>, ConfigError>,
-    of: impl FnOnce(Vec<T>) -> AttributeValue,
-) -> Result<AttributeValue, ConfigError> {
-    items.map(of)
+fn array<'a, T>(
+    cursor: &Cursor<'a>,
+    read: impl Fn(&Cursor<'a>) -> Result<T, ConfigError>,
+) -> Result<Vec<T>, ConfigError> {
+    cursor.items()?.iter().map(read).collect()
 }

@@ -1,128 +1,99 @@
-//! `tracer_provider.sampler` and `OTEL_TRACES_SAMPLER`.
+//! `tracer_provider.sampler`, `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
+//!
+//! How a sampler decides is in `sampling`.
 
-use super::cursor::{Cursor, Keys};
-use super::environment::Environment;
+use super::cursor::{Cursor, Object};
+use super::environment::Variables;
 use super::error::ConfigError;
+use super::words::{Words, listed};
 use crate::sampling::{ParentBased, Sampler, Threshold};
 
-const SAMPLERS: Keys = Keys {
-    accepted: &["always_on", "always_off", "trace_id_ratio_based", "parent_based"],
-    unsupported: &["composite/development", "probability/development", "jaeger_remote/development"],
-};
-const RATIO: Keys = Keys { accepted: &["ratio"], unsupported: &[] };
-const PARENT_BASED: Keys = Keys {
-    accepted: &[
-        "root",
-        "remote_parent_sampled",
-        "remote_parent_not_sampled",
-        "local_parent_sampled",
-        "local_parent_not_sampled",
-    ],
-    unsupported: &[],
-};
+/// Reads what is said of a sampler that has so many others around it.
+type Read = fn(&mut Object<'_>, usize) -> Result<Sampler, ConfigError>;
+
+const SAMPLERS: &Words<Read> = &[
+    ("always_on", |_, _| Ok(Sampler::AlwaysOn)),
+    ("always_off", |_, _| Ok(Sampler::AlwaysOff)),
+    ("trace_id_ratio_based", |settings, _| ratio_based(settings)),
+    ("parent_based", parent_based),
+];
+
+/// Reads the argument of a sampler that a variable names.
+type ReadArgument = fn(&mut Variables<'_>) -> Sampler;
+
+const SAMPLERS_OF_VARIABLE: &Words<ReadArgument> = &[
+    ("always_on", |_| Sampler::AlwaysOn),
+    ("always_off", |_| Sampler::AlwaysOff),
+    ("traceidratio", ratio_of_variable),
+    ("parentbased_always_on", |_| with_root(Sampler::AlwaysOn)),
+    ("parentbased_always_off", |_| with_root(Sampler::AlwaysOff)),
+    ("parentbased_traceidratio", |variables| with_root(ratio_of_variable(variables))),
+];
+
 /// Parent-based samplers in parent-based samplers: deeper is a mistake.
 const MAX_DEPTH: usize = 8;
+const RATIO: &str = "a number from 0 to 1";
 
-pub(super) fn read(cursor: &Cursor<'_>) -> Result<Sampler, ConfigError> {
-    read_at(cursor, 0)
+/// The document's sampler, or else the variable's, or else a parent-based one that is always on.
+pub(super) fn read(
+    provider: &mut Object<'_>,
+    variables: &mut Variables<'_>,
+) -> Result<Sampler, ConfigError> {
+    let sampler = provider.take_as("sampler", |sampler| read_at(sampler, 0))?;
+    let sampler = sampler.or_else(|| {
+        let read = variables.word("OTEL_TRACES_SAMPLER", SAMPLERS_OF_VARIABLE)?;
+        Some(read(variables))
+    });
+    Ok(sampler.unwrap_or_else(|| with_root(Sampler::AlwaysOn)))
 }
 
 fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Sampler, ConfigError> {
-    let object = cursor.object(SAMPLERS)?;
-    let one = "an object with one of always_on, always_off, trace_id_ratio_based, parent_based";
-    let (name, settings) = object.only_member().ok_or_else(|| cursor.refuse(one))?;
+    let unsupported =
+        &["composite/development", "probability/development", "jaeger_remote/development"];
+    let (read, settings) = cursor
+        .only_member(SAMPLERS, unsupported)?
+        .ok_or_else(|| cursor.refuse(&format!("an object with one of {}", listed(SAMPLERS))))?;
     if depth >= MAX_DEPTH {
         return Err(cursor.refuse("at most eight samplers within each other"));
     }
-    match name {
-        "always_on" => settings.object(Keys::NONE).map(|_| Sampler::AlwaysOn),
-        "always_off" => settings.object(Keys::NONE).map(|_| Sampler::AlwaysOff),
-        "trace_id_ratio_based" => ratio(&settings),
-        _ => parent_based(&settings, depth),
-    }
+    settings.object(|settings| read(settings, depth))
 }
 
-fn ratio(cursor: &Cursor<'_>) -> Result<Sampler, ConfigError> {
-    let ratio = match cursor.object(RATIO)?.get("ratio") {
-        None => Threshold::from_ratio(1.0),
-        Some(ratio) => match Threshold::from_ratio(ratio.double()?) {
-            None => return Err(ratio.refuse("a number from 0 to 1")),
-            threshold => threshold,
-        },
-    };
-    ratio.map(Sampler::TraceIdRatio).ok_or_else(|| cursor.refuse("a number from 0 to 1"))
+fn ratio_based(settings: &mut Object<'_>) -> Result<Sampler, ConfigError> {
+    let threshold = settings.take_as("ratio", |ratio| {
+        Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse(RATIO))
+    })?;
+    Ok(Sampler::TraceIdRatio(threshold.unwrap_or(Threshold::ALL)))
 }
 
-fn parent_based(cursor: &Cursor<'_>, depth: usize) -> Result<Sampler, ConfigError> {
-    let object = cursor.object(PARENT_BASED)?;
-    let read = |key: &str, default: Sampler| match object.get(key) {
-        None => Ok(default),
-        Some(sampler) => read_at(&sampler, depth + 1),
-    };
+fn parent_based(settings: &mut Object<'_>, depth: usize) -> Result<Sampler, ConfigError> {
     let defaults = ParentBased::with_root(Sampler::AlwaysOn);
+    let mut delegate = |key, default| {
+        let sampler = settings.take_as(key, |sampler| read_at(sampler, depth + 1))?;
+        Ok(sampler.unwrap_or(default))
+    };
     Ok(Sampler::ParentBased(Box::new(ParentBased {
-        root: read("root", defaults.root)?,
-        remote_parent_sampled: read("remote_parent_sampled", defaults.remote_parent_sampled)?,
-        remote_parent_not_sampled: read(
+        root: delegate("root", defaults.root)?,
+        remote_parent_sampled: delegate("remote_parent_sampled", defaults.remote_parent_sampled)?,
+        remote_parent_not_sampled: delegate(
             "remote_parent_not_sampled",
             defaults.remote_parent_not_sampled,
         )?,
-        local_parent_sampled: read("local_parent_sampled", defaults.local_parent_sampled)?,
-        local_parent_not_sampled: read(
+        local_parent_sampled: delegate("local_parent_sampled", defaults.local_parent_sampled)?,
+        local_parent_not_sampled: delegate(
             "local_parent_not_sampled",
             defaults.local_parent_not_sampled,
         )?,
     })))
 }
 
-/// The default: parent-based, always on.
-pub(super) fn default() -> Sampler {
-    Sampler::ParentBased(Box::new(ParentBased::with_root(Sampler::AlwaysOn)))
+fn ratio_of_variable(variables: &mut Variables<'_>) -> Sampler {
+    let threshold = variables.read("OTEL_TRACES_SAMPLER_ARG", RATIO, |text| {
+        text.trim().parse().ok().and_then(Threshold::from_ratio)
+    });
+    Sampler::TraceIdRatio(threshold.unwrap_or(Threshold::ALL))
 }
 
-pub(super) fn from_environment(
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Option<Sampler> {
-    let name = environment.read(
-        "OTEL_TRACES_SAMPLER",
-        "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, \
-         parentbased_traceidratio",
-        warnings,
-        |name| match name {
-            "always_on" => Some((Root::On, Parent::Ignored)),
-            "always_off" => Some((Root::Off, Parent::Ignored)),
-            "traceidratio" => Some((Root::Ratio, Parent::Ignored)),
-            "parentbased_always_on" => Some((Root::On, Parent::Followed)),
-            "parentbased_always_off" => Some((Root::Off, Parent::Followed)),
-            "parentbased_traceidratio" => Some((Root::Ratio, Parent::Followed)),
-            _ => None,
-        },
-    );
-    let (root, parent) = name?;
-    let root = match root {
-        Root::On => Sampler::AlwaysOn,
-        Root::Off => Sampler::AlwaysOff,
-        Root::Ratio => {
-            let argument = environment.number("OTEL_TRACES_SAMPLER_ARG", 0.0..=1.0, warnings);
-            Threshold::from_ratio(argument.unwrap_or(1.0)).map(Sampler::TraceIdRatio)?
-        }
-    };
-    Some(match parent {
-        Parent::Ignored => root,
-        Parent::Followed => Sampler::ParentBased(Box::new(ParentBased::with_root(root))),
-    })
-}
-
-#[derive(Clone, Copy)]
-enum Root {
-    On,
-    Off,
-    Ratio,
-}
-
-#[derive(Clone, Copy)]
-enum Parent {
-    Ignored,
-    Followed,
+fn with_root(root: Sampler) -> Sampler {
+    Sampler::ParentBased(Box::new(ParentBased::with_root(root)))
 }

@@ -24,7 +24,7 @@ fn nothing_is_a_complete_configuration() {
     for json in ["", "{}", r#"{"file_format": "1.1"}"#, r#"{"tracer_provider": null}"#] {
         let config = parse(json).expect("complete");
         assert!(!config.disabled, "{json:?}");
-        assert_eq!(config.envoy.cluster, "otel_collector", "{json:?}");
+        assert_eq!(config.exporter.cluster, "otel_collector", "{json:?}");
         assert_eq!(config.exporter.path, "/v1/traces", "{json:?}");
         assert_eq!(config.exporter.authority, "otel_collector", "{json:?}");
         assert_eq!(config.batch, BatchLimits::default(), "{json:?}");
@@ -74,8 +74,8 @@ fn every_key_is_read() {
     assert_eq!(config.exporter.retry.initial_interval, Duration::from_millis(200));
     assert_eq!(config.exporter.retry.max_interval, Duration::from_secs(3));
     assert_eq!(config.exporter.retry.max_elapsed_time, Duration::from_secs(20));
-    assert_eq!(config.envoy.cluster, "outbound|4318||otel");
-    assert_eq!(config.envoy.span_kind, SpanKindSetting::Client);
+    assert_eq!(config.exporter.cluster, "outbound|4318||otel");
+    assert_eq!(config.span_kind, SpanKindSetting::Client);
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn exporter() -> Exporter {
     let retry =
         RetryPolicy { initial_interval: INITIAL, max_interval: MAX, max_elapsed_time: GIVE_UP };
     let config = ExporterConfig {
+        cluster: "collector".into(),
         protocol: Protocol::HttpProtobuf,
         compression: Compression::None,
         path: "/v1/traces".into(),
@@ -21,7 +22,7 @@ fn exporter() -> Exporter {
         timeout: Duration::from_secs(10),
         retry,
     };
-    Exporter::new("collector".into(), config)
+    Exporter::new(config)
 }
 
 fn at(seconds: u64) -> Duration {

@@ -168,7 +168,7 @@ impl RootContext for Root {
         shared::note_kind(&name, kind);
         self.filters.remove(self.id);
         self.filters.add(self.id, Plugin { name: name.clone(), configuration: json });
-        config.envoy.span_kind = config.envoy.span_kind.on(&node);
+        config.span_kind = config.span_kind.on(&node);
         let resource = resource::attributes(&config.resource, &node, &instance);
         self.running = Some(Rc::new(Running {
             tracer: RefCell::new(Tracer::new(config, &resource, ids)),

@@ -11,6 +11,8 @@ use std::fmt;
 pub struct Threshold(u64); // Invariant: at most 2^56, which keeps nothing.
 
 impl Threshold {
+    /// The threshold that keeps all.
+    pub const ALL: Self = Self(0);
     const BITS: u32 = 56;
     const DIGITS: u32 = 14;
     const NEVER: u64 = 1 << Self::BITS;

@@ -1,0 +1,56 @@
+//! How much of a span's attributes is kept: `tracer_provider.limits`, `attribute_limits`,
+//! `OTEL_SPAN_ATTRIBUTE_*_LIMIT` and `OTEL_ATTRIBUTE_*_LIMIT`, the first that says something.
+
+use super::cursor::{Cursor, Object};
+use super::environment::Variables;
+use super::error::ConfigError;
+use crate::otlp::attributes::SpanLimits;
+
+/// What one of them says.
+struct Limits {
+    value_length: Option<usize>,
+    count: Option<usize>,
+}
+
+const MAX: usize = u32::MAX as usize;
+
+/// Reads the limits for all signals, and those of spans, which go before.
+pub(super) fn read(
+    general: &Cursor<'_>,
+    of_spans: &Cursor<'_>,
+    variables: &mut Variables<'_>,
+) -> Result<SpanLimits, ConfigError> {
+    let of_spans = of_spans.object(|limits| {
+        limits.unsupported(&[
+            "event_count_limit",
+            "link_count_limit",
+            "event_attribute_count_limit",
+            "link_attribute_count_limit",
+        ]);
+        of_object(limits)
+    })?;
+    let general = general.object(of_object)?;
+    let count = of_spans.count.or(general.count).or_else(|| {
+        first_of(["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"], variables)
+    });
+    let value_length = of_spans.value_length.or(general.value_length).or_else(|| {
+        let names = ["OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"];
+        first_of(names, variables)
+    });
+    Ok(SpanLimits {
+        attribute_count: count.unwrap_or(SpanLimits::default().attribute_count),
+        attribute_value_length: value_length,
+    })
+}
+
+fn of_object(object: &mut Object<'_>) -> Result<Limits, ConfigError> {
+    let mut limit = |key| object.take_as(key, |limit| limit.count(0..=MAX));
+    Ok(Limits {
+        value_length: limit("attribute_value_length_limit")?,
+        count: limit("attribute_count_limit")?,
+    })
+}
+
+fn first_of(names: [&str; 2], variables: &mut Variables<'_>) -> Option<usize> {
+    names.into_iter().find_map(|name| variables.count(name, 0..=MAX))
+}
