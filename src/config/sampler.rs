@@ -5,6 +5,7 @@
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
+use super::json;
 use super::words::{Words, listed};
 use crate::sampling::{ParentBased, Sampler, Threshold};
 
@@ -89,7 +90,7 @@ fn parent_based(settings: &mut Object<'_>, depth: usize) -> Result<Sampler, Conf
 
 fn ratio_of_variable(variables: &mut Variables<'_>) -> Sampler {
     let threshold = variables.read("OTEL_TRACES_SAMPLER_ARG", RATIO, |text| {
-        text.trim().parse().ok().and_then(Threshold::from_ratio)
+        json::decimal(text).and_then(Threshold::from_ratio)
     });
     Sampler::TraceIdRatio(threshold.unwrap_or(Threshold::ALL))
 }
