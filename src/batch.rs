@@ -284,7 +284,7 @@ mod tests {
     use crate::context::{SpanContext, TraceFlags, TraceState};
     use crate::id::{SpanId, TraceId};
     use crate::otlp::attributes::{Attributes, SpanLimits};
-    use crate::otlp::{SpanKind, Status};
+    use crate::otlp::{SpanKind, SpanStatus};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use proptest::prelude::*;
     use prost::Message;
@@ -313,12 +313,13 @@ mod tests {
         queue.push(&Span {
             context: &context,
             parent: None,
+            links: &[],
             kind: SpanKind::Server,
             name,
             start: 0,
             end: 0,
             attributes: &Attributes::new(limits),
-            status: Status::Unset,
+            status: SpanStatus::Unset,
         })
     }
 
@@ -419,6 +420,63 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_around_a_batch_is_charged() {
+        let room = Frame::new(&[]).head_room();
+        let mut queue = queue();
+        assert_eq!(queue.bytes(), 0, "an empty queue");
+        push(&mut queue, "a").expect("room");
+        let one = queue.bytes() - room;
+        assert!((1..200).contains(&one), "a small span: {one}");
+        push(&mut queue, "a").expect("room");
+        assert_eq!(queue.bytes(), room + 2 * one, "a batch of two, full");
+        push(&mut queue, "a").expect("room");
+        assert_eq!(queue.bytes(), 2 * room + 3 * one, "and one in the next");
+        queue.take_due(SECOND).expect("full");
+        assert_eq!(queue.bytes(), room + one, "the full one has gone");
+        assert_eq!(queue.take_all().count(), 1);
+        assert_eq!((queue.bytes(), queue.spans()), (0, 0), "nothing is left");
+    }
+
+    #[test]
+    fn bounds_are_exact() {
+        let length = {
+            let mut queue = queue();
+            push(&mut queue, "a").expect("room");
+            queue.bytes() - Frame::new(&[]).head_room()
+        };
+        let room = Frame::new(&[]).head_room();
+        let limits = |max_batch_bytes, max_queue_bytes| BatchLimits {
+            max_batch_spans: 9,
+            max_queue_spans: 9,
+            max_batch_bytes,
+            max_queue_bytes,
+            ..limits()
+        };
+        let taken = |limits| {
+            let mut queue = Queue::new(limits, Frame::new(&[]));
+            (0..5).map(|_| push(&mut queue, "a").is_ok()).take_while(|taken| *taken).count()
+        };
+        assert_eq!(taken(limits(length, 99_999)), 5, "a batch for each");
+        assert_eq!(taken(limits(length - 1, 99_999)), 0, "a batch that is too small by a byte");
+        assert_eq!(taken(limits(9999, room + 3 * length)), 3, "a queue for three");
+        assert_eq!(
+            taken(limits(9999, room + 3 * length - 1)),
+            2,
+            "a queue that is too small by a byte"
+        );
+        assert_eq!(taken(limits(length, 2 * (room + length))), 2, "a queue for two batches");
+        assert_eq!(taken(limits(length, 2 * (room + length) - 1)), 1, "and for one");
+        assert_eq!(taken(limits(9999, room + length)), 1, "a queue for one");
+        assert_eq!(taken(limits(9999, room + length - 1)), 0, "and for none");
+        let mut pairs = Queue::new(limits(2 * length, 99_999), Frame::new(&[]));
+        (0..3).for_each(|_| assert_eq!(push(&mut pairs, "a"), Ok(0)));
+        assert_eq!(pairs.take_due(SECOND).map(|batch| batch.spans()), Some(2), "two fill a batch");
+        let mut single = Queue::new(limits(2 * length - 1, 99_999), Frame::new(&[]));
+        (0..3).for_each(|_| assert_eq!(push(&mut single, "a"), Ok(0)));
+        assert_eq!(single.take_due(SECOND).map(|batch| batch.spans()), Some(1), "short of a byte");
+    }
+
+    #[test]
     fn a_recycled_buffer_holds_no_old_span() {
         let mut queue = queue();
         for round in 0..4 {
@@ -429,6 +487,8 @@ mod tests {
             let length = queue.request(&mut batch).len();
             assert!(length < 600, "round {round}: two small spans, not {length} bytes");
             queue.recycle(batch);
+            let room = Frame::new(&[]).head_room();
+            assert!(queue.spare.iter().all(|it| it.len() == room), "round {round}: room alone");
         }
     }
 }

@@ -28,14 +28,14 @@ pub use list::ListError;
 use crate::batch::BatchLimits;
 use crate::export::ExporterConfig;
 use crate::otlp::attributes::SpanLimits;
-use crate::propagation::Propagation;
+use crate::propagation::Propagators;
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
 use crate::semconv::{HttpConfig, SpanKindSetting};
 use environment::Variables;
 
 /// A complete, valid configuration.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     /// `disabled`, `OTEL_SDK_DISABLED`: requests pass untouched.
     pub disabled: bool,
@@ -44,9 +44,9 @@ pub struct Config {
     /// `resource`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`: what was configured, each name once.
     pub resource: Vec<(String, AttributeValue)>,
     /// `propagator`, `OTEL_PROPAGATORS`.
-    pub propagation: Propagation,
+    pub propagators: Propagators,
     /// `tracer_provider.sampler`, `OTEL_TRACES_SAMPLER`.
-    pub sampler: Sampler,
+    pub sampler: Box<dyn Sampler>,
     /// `tracer_provider.limits`, `attribute_limits`, `OTEL_SPAN_*_LIMIT`, `OTEL_ATTRIBUTE_*_LIMIT`.
     pub limits: SpanLimits,
     /// `tracer_provider.processors[0].batch`, `envoy.max_*_bytes`, `envoy.queue_full`, `OTEL_BSP_*`.
@@ -61,7 +61,7 @@ pub struct Config {
 }
 
 /// A configuration, and what its writer should know although it is valid.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Parsed {
     /// The configuration.
     pub config: Config,

@@ -189,9 +189,9 @@ fn valid_key(key: &[u8]) -> bool {
 }
 
 fn valid_value(value: &[u8]) -> bool {
+    // It does not end in a space: those around a member are none of it.
     (1..=256).contains(&value.len())
         && value.iter().all(|byte| matches!(byte, 0x20..=0x7e) && !b",=".contains(byte))
-        && value.last() != Some(&b' ')
 }
 
 #[cfg(test)]
@@ -222,6 +222,14 @@ mod tests {
             ("foo=1,foo=2".into(), None, "a repeated key"),
             ("foo".into(), None, "no value"),
             ("foo=".into(), None, "an empty value"),
+            ("foo= ".into(), None, "a value of a space, which is none of it"),
+            (
+                "foo=a ,bar=1".into(),
+                Some("foo=a,bar=1".into()),
+                "a space after a value is none of it",
+            ),
+            ("foo=a\u{7f}".into(), None, "a control character"),
+            ("foo=~ !".into(), Some("foo=~ !".into()), "the ends of what may stand in a value"),
             ("=1".into(), None, "an empty key"),
             ("Foo=1".into(), None, "an uppercase key"),
             ("foo =1".into(), None, "a space in the key"),

@@ -61,8 +61,8 @@ pub struct ExportCall<'a> {
 pub enum Attempt {
     /// Nothing more will.
     Ended(Batch, ExportOutcome),
-    /// So many spans will be sent again, for this failure.
-    Again(usize, Failure),
+    /// It will be sent again, for this failure.
+    Again(Failure),
 }
 
 /// What the exporter could send now.
@@ -70,8 +70,8 @@ pub enum Attempt {
 pub enum Ready {
     /// Nothing.
     No,
-    /// The batch that it has, of so many spans, once more.
-    Again(usize),
+    /// The batch that it has, once more.
+    Again,
     /// A new batch.
     Next,
 }
@@ -169,7 +169,7 @@ impl Exporter {
         match &self.state {
             _ if now < self.rest_until => Ready::No,
             State::Idle => Ready::Next,
-            State::Waiting(delivery) => Ready::Again(delivery.batch.spans()),
+            State::Waiting(_) => Ready::Again,
             State::InFlight { .. } => Ready::No,
         }
     }
@@ -268,21 +268,12 @@ impl Exporter {
         }
     }
 
-    /// How many spans wait to be sent again.
+    /// How many spans it has.
     #[must_use]
-    pub fn waiting_spans(&self) -> usize {
+    pub fn spans(&self) -> usize {
         match &self.state {
-            State::Waiting(delivery) => delivery.batch.spans(),
-            State::Idle | State::InFlight { .. } => 0,
-        }
-    }
-
-    /// How many spans are on their way.
-    #[must_use]
-    pub fn spans_in_flight(&self) -> usize {
-        match &self.state {
-            State::InFlight { delivery, .. } => delivery.batch.spans(),
-            State::Idle | State::Waiting(_) => 0,
+            State::Idle => 0,
+            State::Waiting(delivery) | State::InFlight { delivery, .. } => delivery.batch.spans(),
         }
     }
 
@@ -321,9 +312,8 @@ impl Exporter {
         let wait = failure.retry_after().map_or(wait, |asked| asked.max(wait));
         self.rest_until = now.saturating_add(wait);
         if failure.is_transient() && self.rest_until < delivery.give_up_at {
-            let spans = delivery.batch.spans();
             self.state = State::Waiting(delivery);
-            return Attempt::Again(spans, failure);
+            return Attempt::Again(failure);
         }
         Attempt::Ended(delivery.batch, ExportOutcome::Failed(failure))
     }

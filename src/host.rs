@@ -1,21 +1,13 @@
-//! The one room that turns host calls, attributes and statuses into our types.
+//! The host's calls, declared and nothing else: bytes in, bytes out, a status as an error of its own.
 //!
-//! It decides nothing. Calls that return data are declared here instead of taken from the SDK: the
+//! It decides nothing and knows none of our types. Calls that return data are declared here instead of taken from the SDK: the
 //! SDK copies each header into strings of its own, and panics on statuses that it does not expect.
 
-pub mod outcome;
 pub mod shared;
-pub mod wire;
 
-use crate::export::ExportCall;
-use crate::export::answer::Failure;
-use crate::resource::Node;
-use crate::stats::{Metric, MetricKind};
-use outcome::{ATTRIBUTES, OutcomeValues};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use std::time::Duration;
-use wire::HeaderMap;
 
 /// Whether a request header is there. Costs little if it is not.
 #[must_use]
@@ -23,28 +15,28 @@ pub fn has_request_header(name: &str) -> bool {
     header(MapType::HttpRequestHeaders, name).is_some()
 }
 
-/// The request's headers: while it starts, or in the access log's callback.
+/// The request's headers, in the layout of a header map: while it starts, or in the access log's callback.
 #[must_use]
-pub fn request_headers() -> HeaderMap {
+pub fn request_headers() -> Vec<u8> {
     header_map(MapType::HttpRequestHeaders)
 }
 
 /// The response's headers, in their callback.
 #[must_use]
-pub fn response_headers() -> HeaderMap {
+pub fn response_headers() -> Vec<u8> {
     header_map(MapType::HttpResponseHeaders)
 }
 
-/// `grpc-status` of a response that has no trailers, in the callback of its headers.
+/// A header of the response, in the callback of its headers.
 #[must_use]
-pub fn grpc_status_of_headers() -> Option<Vec<u8>> {
-    header(MapType::HttpResponseHeaders, "grpc-status")
+pub fn response_header(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpResponseHeaders, name)
 }
 
-/// `grpc-status`, in the callback of the response's trailers.
+/// A trailer of the response, in the callback of its trailers.
 #[must_use]
-pub fn grpc_status_of_trailers() -> Option<Vec<u8>> {
-    header(MapType::HttpResponseTrailers, "grpc-status")
+pub fn response_trailer(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpResponseTrailers, name)
 }
 
 /// Adds a request header that is not there, in the callback of the request's headers.
@@ -65,55 +57,31 @@ pub fn remove_request_header(name: &str) {
     debug_assert!(result.is_ok(), "a request has headers while it starts");
 }
 
-/// What this Envoy says of itself.
+/// The value of an attribute; its path's parts are joined by NULs.
 #[must_use]
-pub fn node() -> Node {
-    Node::read(|path| {
-        let value = property(path.join("\0").as_bytes())?;
-        String::from_utf8(value).ok().filter(|value| !value.is_empty())
+pub fn property(path: &str) -> Option<Vec<u8>> {
+    returned(|data, size| {
+        // SAFETY: the path is a valid slice; the host writes one pointer and one length.
+        unsafe { abi::proxy_get_property(path.as_ptr(), path.len(), data, size) }
     })
 }
 
-/// Reads outcomes: all attributes in one CEL expression where the host has that, else one by one.
-#[derive(Debug)]
-pub struct OutcomeReader {
-    expression: Option<[u8; 4]>,
-}
-
-impl OutcomeReader {
-    /// Prepares the expression. For the root context: its streams share it.
-    #[must_use]
-    pub fn new() -> Self {
-        let expression = format!("[{}]", ATTRIBUTES.join(", "));
-        let token = foreign_function("expr_create", expression.as_bytes());
-        Self { expression: token.and_then(|token| token.first_chunk().copied()) }
-    }
-
-    /// The attributes' values, when the request has ended.
-    #[must_use]
-    pub fn read(&self) -> OutcomeValues {
-        let list = self.expression.and_then(|token| foreign_function("expr_evaluate", &token));
-        list.map_or_else(single_values, OutcomeValues::List)
-    }
-}
-
-impl Default for OutcomeReader {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for OutcomeReader {
-    fn drop(&mut self) {
-        if let Some(token) = self.expression {
-            foreign_function("expr_delete", &token);
+/// Calls a function that the host has beyond the ABI, such as `expr_create`. None if there is no such function, or it fails.
+#[expect(clippy::must_use_candidate, reason = "some are called for what they do")]
+pub fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
+    returned(|data, size| {
+        // SAFETY: name and argument are valid slices; the host writes one pointer and one length.
+        unsafe {
+            abi::proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                argument.as_ptr(),
+                argument.len(),
+                data,
+                size,
+            )
         }
-    }
-}
-
-fn single_values() -> OutcomeValues {
-    let value = |name: &&str| property(name.replace('.', "\0").as_bytes()).unwrap_or_default();
-    OutcomeValues::Single(ATTRIBUTES.iter().map(value).collect())
+    })
 }
 
 /// Sets when, and how often from then on, the root context is called back: the current one, or that of
@@ -123,54 +91,47 @@ pub fn set_tick_period(period: Duration) {
     debug_assert!(result.is_ok(), "a root context has a tick");
 }
 
-/// Makes an export call and gives its name. For the root context only: an answer is given to the
+/// Why the host makes no call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotCalled {
+    /// It knows no such cluster.
+    NoCluster,
+    /// None of the cluster's hosts can be called.
+    NoUpstream,
+}
+
+/// Calls a cluster by HTTP and gives the call's name. For the root context only: an answer is given to the
 /// context that called, if that still exists.
 ///
 /// # Errors
-/// The host knows no such cluster, or none of its hosts can be called.
-pub fn call(call: &ExportCall<'_>) -> Result<u32, Failure> {
-    let headers = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let headers = headers.collect();
-    hostcalls::dispatch_http_call(
-        call.cluster,
-        headers,
-        Some(call.body.bytes),
-        Vec::new(),
-        call.timeout,
-    )
-    .map_err(|status| match status {
-        Status::BadArgument => Failure::NoCluster,
-        _ => Failure::NoUpstream,
+/// The host makes no call.
+pub fn call(
+    cluster: &str,
+    headers: &[(String, String)],
+    body: &[u8],
+    timeout: Duration,
+) -> Result<u32, NotCalled> {
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let call = hostcalls::dispatch_http_call(cluster, headers, Some(body), Vec::new(), timeout);
+    call.map_err(|status| match status {
+        Status::BadArgument => NotCalled::NoCluster,
+        _ => NotCalled::NoUpstream,
     })
 }
 
-/// The status code of an export call's answer, in its callback; zero if there is none.
+/// A header of a call's answer, in its callback, if the answer has headers.
 #[must_use]
-pub fn answer_status() -> u16 {
-    let status = header(MapType::HttpCallResponseHeaders, ":status").unwrap_or_default();
-    std::str::from_utf8(&status).ok().and_then(|digits| digits.parse().ok()).unwrap_or_default()
+pub fn answer_header(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpCallResponseHeaders, name)
 }
 
-/// `Retry-After` of an export call's answer, in its callback; empty if it has none.
+/// A trailer of a call's answer, in its callback.
 #[must_use]
-pub fn answer_retry_after() -> Vec<u8> {
-    header(MapType::HttpCallResponseHeaders, "retry-after").unwrap_or_default()
+pub fn answer_trailer(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpCallResponseTrailers, name)
 }
 
-/// How the gRPC call ended that an export call's answer is about, in its callback: its status code, and the value of
-/// `grpc-status-details-bin`. They are trailers, or headers of an answer that has nothing else. None if it does not say.
-#[must_use]
-pub fn answer_grpc_status() -> Option<(u32, Vec<u8>)> {
-    let places = [MapType::HttpCallResponseTrailers, MapType::HttpCallResponseHeaders];
-    let (place, code) = places.into_iter().find_map(|place| {
-        let digits = header(place, "grpc-status")?;
-        Some((place, std::str::from_utf8(&digits).ok()?.parse().ok()?))
-    })?;
-    let details = if code == 0 { None } else { header(place, "grpc-status-details-bin") };
-    Some((code, details.unwrap_or_default()))
-}
-
-/// The body of an export call's answer, in its callback.
+/// The body of a call's answer, in its callback, up to a size.
 #[must_use]
 pub fn answer_body(size: usize) -> Vec<u8> {
     let body = returned(|data, returned_size| {
@@ -183,39 +144,26 @@ pub fn answer_body(size: usize) -> Vec<u8> {
     body.unwrap_or_default()
 }
 
-/// The host's names for our metrics.
-#[derive(Debug)]
-pub struct Metrics(Vec<(Metric, u32)>);
+/// A counter or a gauge of the host's.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricId(u32);
 
-impl Metrics {
-    /// Defines all metrics; one that the host refuses is not counted.
-    #[must_use]
-    pub fn define() -> Self {
-        let define = |metric: &Metric| {
-            let kind = match metric.kind() {
-                MetricKind::Counter => MetricType::Counter,
-                MetricKind::Gauge => MetricType::Gauge,
-            };
-            Some((*metric, hostcalls::define_metric(kind, metric.name()).ok()?))
-        };
-        Self(Metric::ALL.iter().filter_map(define).collect())
-    }
-
-    /// Adds changes to the host's values.
-    pub fn record(&self, changes: impl Iterator<Item = (Metric, i64)>) {
-        for (metric, change) in changes {
-            if let Some((_, id)) = self.0.iter().find(|(known, _)| *known == metric) {
-                let result = hostcalls::increment_metric(*id, change);
-                debug_assert!(result.is_ok(), "the metric was defined");
-            }
-        }
-    }
+/// Defines a counter. None if the host refuses.
+#[must_use]
+pub fn define_counter(name: &str) -> Option<MetricId> {
+    hostcalls::define_metric(MetricType::Counter, name).ok().map(MetricId)
 }
 
-/// The name that the plugin has in the host's configuration.
+/// Defines a gauge. None if the host refuses.
 #[must_use]
-pub fn plugin_name() -> String {
-    property(b"plugin_name").and_then(|name| String::from_utf8(name).ok()).unwrap_or_default()
+pub fn define_gauge(name: &str) -> Option<MetricId> {
+    hostcalls::define_metric(MetricType::Gauge, name).ok().map(MetricId)
+}
+
+/// Adds to a metric; a gauge may shrink.
+pub fn increment(metric: MetricId, change: i64) {
+    let result = hostcalls::increment_metric(metric.0, change);
+    debug_assert!(result.is_ok(), "the metric was defined");
 }
 
 /// Which build this is: the build writes a digest of the module into the module.
@@ -234,13 +182,6 @@ pub fn done() {
     debug_assert_eq!(status, Status::Ok as u32, "the host waits for it");
 }
 
-fn property(path: &[u8]) -> Option<Vec<u8>> {
-    returned(|data, size| {
-        // SAFETY: the path is a valid slice; the host writes one pointer and one length.
-        unsafe { abi::proxy_get_property(path.as_ptr(), path.len(), data, size) }
-    })
-}
-
 fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
     returned(|data, size| {
         // SAFETY: the name is a valid slice; the host writes one pointer and one length.
@@ -248,28 +189,12 @@ fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
     })
 }
 
-fn header_map(map: MapType) -> HeaderMap {
+fn header_map(map: MapType) -> Vec<u8> {
     let pairs = returned(|data, size| {
         // SAFETY: the host writes one pointer and one length.
         unsafe { abi::proxy_get_header_map_pairs(map, data, size) }
     });
-    HeaderMap::new(pairs.unwrap_or_default())
-}
-
-fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
-    returned(|data, size| {
-        // SAFETY: name and argument are valid slices; the host writes one pointer and one length.
-        unsafe {
-            abi::proxy_call_foreign_function(
-                name.as_ptr(),
-                name.len(),
-                argument.as_ptr(),
-                argument.len(),
-                data,
-                size,
-            )
-        }
-    })
+    pairs.unwrap_or_default()
 }
 
 /// The data that a host call returns; `None` for any status but success. A success without data is

@@ -7,15 +7,15 @@
 //!        |                   |                       |
 //!     filter -------------------------------------------------- callbacks in, host calls out
 //!        |                   |                       |
-//!     tracer: decide, begin  end                     poll_export, handle_answer
+//!     tracer: start          end                     poll_export, handle_answer
 //!        |                   |                       |
-//!   propagation           semconv                  export
-//!   sampling              otlp -> batch -----------> |
-//!   semconv                                        cluster of the collector
+//!   probe                 semconv                  export
+//!   propagation           otlp -> batch -----------> |
+//!   sampling                                       cluster of the collector
 //! ```
 //!
 //! A request never waits for telemetry and never fails because of it. Only [`filter`] and [`host`]
-//! know the proxy-wasm SDK; everything else is plain Rust that reads no clock and runs anywhere.
+//! know the proxy-wasm SDK, and only [`filter`] uses [`host`]; everything else is plain Rust that reads no clock and runs anywhere.
 
 #![deny(
     clippy::unwrap_used,
@@ -33,24 +33,24 @@
 pub mod batch;
 pub mod config;
 pub mod context;
+pub mod envoy;
 pub mod export;
 pub mod filter;
-pub mod handover;
 pub mod host;
 pub mod id;
-pub mod ledger;
+pub mod lifecycle;
 pub mod otlp;
+pub mod probe;
 pub mod propagation;
 pub mod resource;
 pub mod sampling;
 pub mod semconv;
 pub mod span;
 pub mod stats;
-pub mod succession;
 pub mod tracer;
 
 mod entry {
-    use crate::succession::Filters;
+    use crate::lifecycle::successor::Filters;
 
     proxy_wasm::main! {{
         proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);

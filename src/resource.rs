@@ -3,6 +3,7 @@
 //!
 //! (Semantic conventions 1.44.0, Resource; the order of sources is the configuration's first.)
 
+use crate::envoy::node::Node;
 use crate::id::hex_digits;
 
 /// A value of a resource attribute.
@@ -26,95 +27,15 @@ pub enum AttributeValue {
     DoubleArray(Vec<f64>),
 }
 
-/// What Envoy's node says; Istio writes its metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    id: Option<String>,
-    cluster: Option<String>,
-    canonical_name: Option<String>,
-    canonical_revision: Option<String>,
-    workload: Option<String>,
-    owner: Option<String>,
-    pod: Option<String>,
-    namespace: Option<String>,
-    machine: Option<String>,
-    cluster_id: Option<String>,
-}
-
-impl Node {
-    /// Reads the node; `value` gives the text at an attribute's path, if there is one.
-    pub fn read(mut value: impl FnMut(&[&str]) -> Option<String>) -> Self {
-        let mut metadata = |name: &str| value(&["xds", "node", "metadata", name]);
-        let (workload, owner, pod, namespace, machine, cluster_id) = (
-            metadata("WORKLOAD_NAME"),
-            metadata("OWNER"),
-            metadata("NAME"),
-            metadata("NAMESPACE"),
-            metadata("NODE_NAME"),
-            metadata("CLUSTER_ID"),
-        );
-        let id = value(&["xds", "node", "id"]);
-        let cluster = value(&["xds", "node", "cluster"]);
-        let mut label = |name: &str| value(&["xds", "node", "metadata", "LABELS", name]);
-        Self {
-            id,
-            canonical_name: label("service.istio.io/canonical-name"),
-            canonical_revision: label("service.istio.io/canonical-revision"),
-            cluster,
-            workload,
-            owner,
-            pod,
-            namespace,
-            machine,
-            cluster_id,
-        }
-    }
-
-    /// Whether this is a gateway or a waypoint of Istio, whose id starts with what the proxy is for.
-    #[must_use]
-    pub fn is_istio_gateway(&self) -> bool {
-        let role = self.id.as_deref().and_then(|id| id.split_once('~'));
-        role.is_some_and(|(role, _)| matches!(role, "router" | "waypoint"))
-    }
-
-    /// The service's name, if the node has one.
-    fn service_name(&self) -> Option<&str> {
-        let names = [&self.canonical_name, &self.workload, &self.cluster];
-        names.into_iter().flatten().next().map(String::as_str)
-    }
-
-    /// The service's version. Where a workload has no label for it, Istio says `latest`.
-    fn service_version(&self) -> Option<&str> {
-        self.canonical_revision.as_deref().filter(|version| *version != "latest")
-    }
-
-    /// The pod's name. A virtual machine in a mesh has a name too, but no Kubernetes node.
-    fn pod_name(&self) -> Option<&str> {
-        self.machine.as_ref().and(self.pod.as_deref())
-    }
-
-    /// The cluster's name. One that was given none is called `Kubernetes` by Istio.
-    fn cluster_name(&self) -> Option<&str> {
-        self.cluster_id.as_deref().filter(|name| *name != "Kubernetes")
-    }
-
-    /// What the pod belongs to: the attribute for its kind, and its name. Istio writes
-    /// `kubernetes://apis/apps/v1/namespaces/shop/deployments/cart`.
-    fn owner(&self) -> Option<(&'static str, &str)> {
-        const KINDS: [(&str, &str); 6] = [
-            ("deployments", "k8s.deployment.name"),
-            ("statefulsets", "k8s.statefulset.name"),
-            ("daemonsets", "k8s.daemonset.name"),
-            ("replicasets", "k8s.replicaset.name"),
-            ("jobs", "k8s.job.name"),
-            ("cronjobs", "k8s.cronjob.name"),
-        ];
-        let mut path = self.owner.as_deref()?.strip_prefix("kubernetes://")?.rsplit('/');
-        let (name, kind) = (path.next().filter(|name| !name.is_empty())?, path.next()?);
-        let (_, attribute) = KINDS.into_iter().find(|(known, _)| *known == kind)?;
-        Some((attribute, name))
-    }
-}
+/// The attributes for what a pod belongs to.
+const OWNERS: [(&str, &str); 6] = [
+    ("deployments", "k8s.deployment.name"),
+    ("statefulsets", "k8s.statefulset.name"),
+    ("daemonsets", "k8s.daemonset.name"),
+    ("replicasets", "k8s.replicaset.name"),
+    ("jobs", "k8s.job.name"),
+    ("cronjobs", "k8s.cronjob.name"),
+];
 
 /// All attributes, each name once: what is configured, then what the node says, then what is ours.
 /// Names of our SDK can't be configured away. `instance` tells this process from its siblings.
@@ -133,12 +54,15 @@ pub fn attributes(
         ("service.name", Some(node.service_name().unwrap_or("unknown_service:envoy"))),
         ("service.version", node.service_version()),
         ("service.instance.id", Some(instance)),
-        ("k8s.namespace.name", node.namespace.as_deref()),
+        ("k8s.namespace.name", node.namespace()),
         ("k8s.pod.name", node.pod_name()),
-        ("k8s.node.name", node.machine.as_deref()),
+        ("k8s.node.name", node.machine()),
         ("k8s.cluster.name", node.cluster_name()),
     ];
-    let owner = node.owner().map(|(name, value)| (name, Some(value)));
+    let owner = node.owner().and_then(|(kind, name)| {
+        let (_, attribute) = OWNERS.into_iter().find(|(known, _)| *known == kind)?;
+        Some((attribute, Some(name)))
+    });
     let text = |(name, value): (&str, Option<&str>)| {
         Some((name.to_owned(), AttributeValue::String(value?.to_owned())))
     };
@@ -174,13 +98,6 @@ pub fn instance_id(random: [u8; 16]) -> String {
 mod tests {
     use super::*;
 
-    fn node(values: &[(&str, &str)]) -> Node {
-        Node::read(|path| {
-            let path = path.join("/");
-            values.iter().find(|(key, _)| *key == path).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
     fn text(attributes: &[(String, AttributeValue)], name: &str) -> Option<String> {
         let value = attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value)?;
         match value {
@@ -210,32 +127,14 @@ mod tests {
             let configured: Vec<_> = (configured.iter())
                 .map(|name| ("service.name".to_owned(), AttributeValue::String((*name).to_owned())))
                 .collect();
-            let attributes = attributes(&configured, &node(values), "i");
+            let attributes = attributes(&configured, &Node::of(values), "i");
             assert_eq!(text(&attributes, "service.name").as_deref(), Some(*expected), "{reason}");
         }
     }
 
     #[test]
-    fn istio_says_what_a_proxy_is_for() {
-        let cases = [
-            (
-                "router~10.0.0.1~gateway-0.istio-system~istio-system.svc.cluster.local",
-                true,
-                "a gateway",
-            ),
-            ("waypoint~10.0.0.1~waypoint-0.shop~shop.svc.cluster.local", true, "a waypoint"),
-            ("sidecar~10.0.0.1~cart-0.shop~shop.svc.cluster.local", false, "a sidecar"),
-            ("router", false, "an id that is not Istio's"),
-            ("", false, "no id"),
-        ];
-        for (id, expected, reason) in cases {
-            assert_eq!(node(&[("xds/node/id", id)]).is_istio_gateway(), expected, "{reason}");
-        }
-    }
-
-    #[test]
     fn kubernetes_is_named_by_its_stable_names() {
-        let node = node(&[
+        let node = Node::of(&[
             ("xds/node/metadata/NAME", "cart-6d5f-x7x"),
             ("xds/node/metadata/NAMESPACE", "shop"),
             ("xds/node/metadata/NODE_NAME", "node-1"),
@@ -267,6 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_of_owner_has_an_attribute() {
+        for (path, attribute) in [
+            ("apps/v1/namespaces/shop/deployments/cart", "k8s.deployment.name"),
+            ("apps/v1/namespaces/shop/statefulsets/cart", "k8s.statefulset.name"),
+            ("apps/v1/namespaces/shop/daemonsets/cart", "k8s.daemonset.name"),
+            ("apps/v1/namespaces/shop/replicasets/cart", "k8s.replicaset.name"),
+            ("batch/v1/namespaces/shop/jobs/cart", "k8s.job.name"),
+            ("batch/v1/namespaces/shop/cronjobs/cart", "k8s.cronjob.name"),
+        ] {
+            let owner = format!("kubernetes://apis/{path}");
+            let node = Node::of(&[("xds/node/metadata/OWNER", &owner)]);
+            let attributes = attributes(&[], &node, "i");
+            assert_eq!(text(&attributes, attribute).as_deref(), Some("cart"), "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_not_certain_is_not_said() {
         const OWNER: &str = "xds/node/metadata/OWNER";
         let cases = [
@@ -285,7 +201,11 @@ mod tests {
         ];
         let nothing = attributes(&[], &Node::default(), "i");
         for (path, value, reason) in cases {
-            assert_eq!(attributes(&[], &node(&[(path, value)]), "i"), nothing, "{reason}: {value}");
+            assert_eq!(
+                attributes(&[], &Node::of(&[(path, value)]), "i"),
+                nothing,
+                "{reason}: {value}"
+            );
         }
     }
 
@@ -295,7 +215,7 @@ mod tests {
         let configured = configured
             .map(|name| (name.to_owned(), AttributeValue::String("configured".to_owned())));
         let pod =
-            node(&[("xds/node/metadata/NAME", "pod"), ("xds/node/metadata/NODE_NAME", "node")]);
+            Node::of(&[("xds/node/metadata/NAME", "pod"), ("xds/node/metadata/NODE_NAME", "node")]);
         let attributes = attributes(&configured, &pod, "i");
         for (name, expected) in [
             ("telemetry.sdk.name", "otel-proxy-wasm"),

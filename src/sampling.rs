@@ -1,124 +1,188 @@
-//! Whether a request is kept, decided when it starts.
+//! Whether a request is kept.
 //!
 //! One file per kind of sampler that is more than a constant. Decisions are consistent: every
 //! participant that compares the same randomness with its own threshold keeps a subset of what a
 //! more generous one keeps.
 
+mod parent_based;
 mod threshold;
 mod trace_state;
 
+pub use parent_based::ParentBased;
 pub use threshold::Threshold;
 
 use crate::context::{SpanContext, TraceState};
 use crate::id::TraceId;
+use crate::probe::Needs;
+use crate::semconv::{Facts, RequestHeaders};
+use std::fmt;
+use std::time::Duration;
 
-/// A sampler of the OpenTelemetry specification (Tracing SDK, section Sampler).
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sampler {
-    /// Keeps every request.
-    AlwaysOn,
-    /// Keeps none.
-    AlwaysOff,
-    /// Keeps the share of traces whose randomness reaches the threshold.
-    TraceIdRatio(Threshold),
-    /// Does as the caller did.
-    ParentBased(Box<ParentBased>),
-}
+/// A sampler (OpenTelemetry, Tracing SDK, section Sampler).
+pub trait Sampler: fmt::Debug {
+    /// What it has to know of a request beside its trace and its parent.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 
-/// The delegates of [`Sampler::ParentBased`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParentBased {
-    /// For a request without a valid parent.
-    pub root: Sampler,
-    /// For a remote parent that is sampled.
-    pub remote_parent_sampled: Sampler,
-    /// For a remote parent that is not.
-    pub remote_parent_not_sampled: Sampler,
-    /// For a parent in this process that is sampled. A proxy's parents are all remote.
-    pub local_parent_sampled: Sampler,
-    /// For a parent in this process that is not.
-    pub local_parent_not_sampled: Sampler,
-}
+    /// Decides when a request starts.
+    fn decide(&self, input: &SamplingInput<'_>) -> Verdict;
 
-impl ParentBased {
-    /// The delegates that the specification gives by default, with this root.
-    #[must_use]
-    pub fn with_root(root: Sampler) -> Self {
-        Self {
-            root,
-            remote_parent_sampled: Sampler::AlwaysOn,
-            remote_parent_not_sampled: Sampler::AlwaysOff,
-            local_parent_sampled: Sampler::AlwaysOn,
-            local_parent_not_sampled: Sampler::AlwaysOff,
-        }
+    /// Decides when a request has ended of which it was undecided: the probability with which such a one is kept, or
+    /// none to let it go.
+    fn decide_at_end(&self, _: &SamplingInput<'_>, _: &Facts<'_>) -> Option<Probability> {
+        None
     }
 }
 
-/// What a sampler says of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SamplingDecision {
-    /// A span is recorded and the sampled flag is set.
-    Keep(TraceState),
-    /// Nothing is recorded and the flag is off.
-    Drop(TraceState),
+/// What a sampler knows of a request.
+#[derive(Debug)]
+pub struct SamplingInput<'a> {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The context that came, if a valid one did.
+    pub parent: Option<&'a SpanContext>,
+    /// The request's headers, if they were needed.
+    pub request: Option<&'a RequestHeaders<'a>>,
+    /// Envoy's attributes that were needed; a value is empty where there is none.
+    pub attributes: &'a [(&'static str, Vec<u8>)],
+    /// The time since any fixed moment, if it was needed.
+    pub now: Option<Duration>,
 }
 
-impl SamplingDecision {
-    /// The tracestate that goes on, whichever it is.
-    #[must_use]
-    pub fn into_trace_state(self) -> TraceState {
-        match self {
-            Self::Keep(state) | Self::Drop(state) => state,
-        }
-    }
+/// What a sampler says of a request that starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is kept.
+    Keep(Probability),
+    /// It is not.
+    LetGo(Probability),
+    /// That depends on how it ends.
+    Undecided,
 }
 
 /// What is known of the probability with which a trace was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Probability {
+pub enum Probability {
     /// Decided here, with this threshold.
     Decided(Threshold),
     /// Decided before; what the tracestate says of it stands.
     Inherited,
 }
 
-impl Sampler {
-    /// Decides for a request of the trace `trace_id`, from the context that came, if a valid one did.
+/// What becomes of a request that starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SamplingDecision {
+    /// Whether a span is recorded.
+    pub recording: Recording,
+    /// The tracestate that goes on.
+    pub trace_state: TraceState,
+}
+
+/// Whether a request becomes a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// It does, and the sampled flag is set.
+    On,
+    /// It does not, and the flag is off.
+    Off,
+    /// That is decided when it has ended. Until then the flag is off.
+    Undecided,
+}
+
+/// Decides on a request that starts.
+#[must_use]
+pub fn decide(sampler: &dyn Sampler, input: &SamplingInput<'_>) -> SamplingDecision {
+    let (recording, probability) = match sampler.decide(input) {
+        Verdict::Keep(probability) => (Recording::On, probability),
+        Verdict::LetGo(probability) => (Recording::Off, probability),
+        Verdict::Undecided => (Recording::Undecided, Probability::Inherited),
+    };
+    let flag = match recording {
+        Recording::On => SampledFlag::On,
+        Recording::Off | Recording::Undecided => SampledFlag::Off,
+    };
+    SamplingDecision { recording, trace_state: input.trace_state(probability, flag) }
+}
+
+/// Decides on a request that has ended and of which the sampler was undecided: the tracestate of its span, or none to let it go.
+#[must_use]
+pub fn decide_at_end(
+    sampler: &dyn Sampler,
+    input: &SamplingInput<'_>,
+    facts: &Facts<'_>,
+) -> Option<TraceState> {
+    let probability = sampler.decide_at_end(input, facts)?;
+    Some(input.trace_state(probability, SampledFlag::On))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SampledFlag {
+    On,
+    Off,
+}
+
+impl SamplingInput<'_> {
+    /// The randomness of the trace, 56 bits: what the tracestate says, or else of the id.
     #[must_use]
-    pub fn decide(&self, trace_id: TraceId, parent: Option<&SpanContext>) -> SamplingDecision {
-        let state = parent.map_or_else(TraceState::default, |parent| parent.trace_state.clone());
-        let randomness = trace_state::randomness(&state).unwrap_or_else(|| trace_id.randomness());
-        let (sampled, probability) = self.verdict(randomness, parent);
-        let state = match probability {
-            Probability::Decided(threshold) if sampled => {
-                trace_state::with_threshold(&state, threshold)
-            }
-            Probability::Decided(_) => trace_state::without_threshold(state),
-            // A threshold that contradicts the flag says nothing true (TraceState: Probability
-            // Sampling, section "Consistency").
-            Probability::Inherited => match trace_state::threshold(&state) {
-                Some(threshold) if threshold.keeps(randomness) == sampled => state,
-                _ => trace_state::without_threshold(state),
-            },
-        };
-        if sampled { SamplingDecision::Keep(state) } else { SamplingDecision::Drop(state) }
+    pub fn randomness(&self) -> u64 {
+        let explicit = self.parent.and_then(|parent| trace_state::randomness(&parent.trace_state));
+        explicit.unwrap_or_else(|| self.trace_id.randomness())
     }
 
-    fn verdict(&self, randomness: u64, parent: Option<&SpanContext>) -> (bool, Probability) {
-        match self {
-            Self::AlwaysOn => (true, Probability::Inherited),
-            Self::AlwaysOff => (false, Probability::Inherited),
-            Self::TraceIdRatio(threshold) => {
-                (threshold.keeps(randomness), Probability::Decided(*threshold))
+    /// The tracestate of a trace that was decided so.
+    fn trace_state(&self, probability: Probability, flag: SampledFlag) -> TraceState {
+        let state = self.parent.map_or_else(TraceState::default, |it| it.trace_state.clone());
+        match (probability, flag) {
+            (Probability::Decided(threshold), SampledFlag::On) => {
+                trace_state::with_threshold(&state, threshold)
             }
-            Self::ParentBased(delegates) => {
-                let delegate = match parent {
-                    None => &delegates.root,
-                    Some(parent) if parent.flags.is_sampled() => &delegates.remote_parent_sampled,
-                    Some(_) => &delegates.remote_parent_not_sampled,
-                };
-                delegate.verdict(randomness, parent)
-            }
+            (Probability::Decided(_), SampledFlag::Off) => trace_state::without_threshold(state),
+            // A threshold that contradicts the flag says nothing true (TraceState: Probability
+            // Sampling, section "Consistency").
+            (Probability::Inherited, flag) => match trace_state::threshold(&state) {
+                Some(threshold)
+                    if threshold.keeps(self.randomness()) == (flag == SampledFlag::On) =>
+                {
+                    state
+                }
+                _ => trace_state::without_threshold(state),
+            },
+        }
+    }
+}
+
+/// Keeps every request.
+#[derive(Clone, Copy, Debug)]
+pub struct AlwaysOn;
+
+impl Sampler for AlwaysOn {
+    fn decide(&self, _: &SamplingInput<'_>) -> Verdict {
+        Verdict::Keep(Probability::Inherited)
+    }
+}
+
+/// Keeps none.
+#[derive(Clone, Copy, Debug)]
+pub struct AlwaysOff;
+
+impl Sampler for AlwaysOff {
+    fn decide(&self, _: &SamplingInput<'_>) -> Verdict {
+        Verdict::LetGo(Probability::Inherited)
+    }
+}
+
+/// Keeps the share of traces whose randomness reaches the threshold.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceIdRatio(pub Threshold);
+
+impl Sampler for TraceIdRatio {
+    fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
+        let probability = Probability::Decided(self.0);
+        if self.0.keeps(input.randomness()) {
+            Verdict::Keep(probability)
+        } else {
+            Verdict::LetGo(probability)
         }
     }
 }
@@ -145,94 +209,81 @@ mod tests {
         }
     }
 
-    fn ratio(ratio: f64) -> Sampler {
-        Sampler::TraceIdRatio(Threshold::from_ratio(ratio).expect("valid"))
+    fn ratio(ratio: f64) -> TraceIdRatio {
+        TraceIdRatio(Threshold::from_ratio(ratio).expect("valid"))
+    }
+
+    fn input(parent: Option<&SpanContext>) -> SamplingInput<'_> {
+        SamplingInput {
+            trace_id: trace_id(HALF),
+            parent,
+            request: None,
+            attributes: &[],
+            now: None,
+        }
     }
 
     #[test]
     fn each_sampler_decides_as_specified() {
-        let based = |root| Sampler::ParentBased(Box::new(ParentBased::with_root(root)));
-        let mut reversed = ParentBased::with_root(Sampler::AlwaysOff);
-        reversed.remote_parent_sampled = Sampler::AlwaysOff;
-        reversed.remote_parent_not_sampled = Sampler::AlwaysOn;
-        let reversed = Sampler::ParentBased(Box::new(reversed));
-        let mut half = ParentBased::with_root(Sampler::AlwaysOn);
-        half.remote_parent_sampled = ratio(0.25);
-        let half = Sampler::ParentBased(Box::new(half));
-        let cases = [
-            (Sampler::AlwaysOn, None, true, "", "always on, no parent"),
+        type Case<'a> = (&'a dyn Sampler, Option<SpanContext>, bool, &'a str, &'a str);
+        let (on, off) = (|| &AlwaysOn as &dyn Sampler, || &AlwaysOff as &dyn Sampler);
+        let (based_on, based_off) =
+            (&ParentBased::with_root(AlwaysOn), &ParentBased::with_root(AlwaysOff));
+        let reversed = &ParentBased {
+            root: Box::new(AlwaysOff),
+            remote_parent_sampled: Box::new(AlwaysOff),
+            remote_parent_not_sampled: Box::new(AlwaysOn),
+        };
+        let quarter_of_sampled = &ParentBased {
+            remote_parent_sampled: Box::new(ratio(0.25)),
+            ..ParentBased::with_root(AlwaysOn)
+        };
+        let (all, half, quarter, nothing) = (&ratio(1.0), &ratio(0.5), &ratio(0.25), &ratio(0.0));
+        let cases: &[Case<'_>] = &[
+            (on(), None, true, "", "always on, no parent"),
+            (on(), Some(parent(0, "")), true, "", "always on, whatever the parent did"),
+            (off(), None, false, "", "always off, no parent"),
+            (off(), Some(parent(1, "a=1")), false, "a=1", "always off, whatever the parent did"),
+            (all, None, true, "ot=th:0", "all"),
+            (half, None, true, "ot=th:8", "randomness at the threshold is kept"),
+            (quarter, None, false, "", "randomness under the threshold is not"),
+            (nothing, None, false, "", "none"),
             (
-                Sampler::AlwaysOn,
-                Some(parent(0, "")),
-                true,
-                "",
-                "always on, whatever the parent did",
-            ),
-            (Sampler::AlwaysOff, None, false, "", "always off, no parent"),
-            (
-                Sampler::AlwaysOff,
-                Some(parent(1, "a=1")),
-                false,
-                "a=1",
-                "always off, whatever the parent did",
-            ),
-            (ratio(1.0), None, true, "ot=th:0", "all"),
-            (ratio(0.5), None, true, "ot=th:8", "randomness at the threshold is kept"),
-            (ratio(0.25), None, false, "", "randomness under the threshold is not"),
-            (ratio(0.0), None, false, "", "none"),
-            (
-                ratio(0.25),
+                quarter,
                 Some(parent(1, "ot=rv:c0000000000000")),
                 true,
                 "ot=th:c;rv:c0000000000000",
                 "rv goes before the trace id",
             ),
             (
-                ratio(0.5),
+                half,
                 Some(parent(1, "ot=rv:10000000000000;th:0")),
                 false,
                 "ot=rv:10000000000000",
                 "a drop leaves no th",
             ),
             (
-                ratio(0.5),
+                half,
                 Some(parent(1, "a=1,ot=x:y;th:4")),
                 true,
                 "ot=th:8;x:y,a=1",
                 "other sub-keys and members stay",
             ),
-            (based(Sampler::AlwaysOff), None, false, "", "parent-based, root"),
-            (based(Sampler::AlwaysOff), Some(parent(1, "")), true, "", "parent-based, sampled"),
-            (based(Sampler::AlwaysOn), Some(parent(0, "")), false, "", "parent-based, not sampled"),
-            (
-                based(Sampler::AlwaysOn),
-                Some(parent(1, "ot=th:8")),
-                true,
-                "ot=th:8",
-                "a true th is inherited",
-            ),
-            (
-                based(Sampler::AlwaysOn),
-                Some(parent(1, "ot=th:c")),
-                true,
-                "",
-                "a th that contradicts the flag goes",
-            ),
-            (
-                based(Sampler::AlwaysOn),
-                Some(parent(0, "ot=th:8;x:y")),
-                false,
-                "ot=x:y",
-                "and when not sampled too",
-            ),
-            (reversed.clone(), Some(parent(1, "")), false, "", "the delegate for sampled parents"),
+            (based_off, None, false, "", "parent-based, root"),
+            (based_off, Some(parent(1, "")), true, "", "parent-based, sampled"),
+            (based_on, Some(parent(0, "")), false, "", "parent-based, not sampled"),
+            (based_on, Some(parent(1, "ot=th:8")), true, "ot=th:8", "a true th is inherited"),
+            (based_on, Some(parent(1, "ot=th:c")), true, "", "a th that contradicts the flag goes"),
+            (based_on, Some(parent(0, "ot=th:8;x:y")), false, "ot=x:y", "and when not sampled too"),
+            (reversed, Some(parent(1, "")), false, "", "the delegate for sampled parents"),
             (reversed, Some(parent(0, "")), true, "", "the delegate for parents not sampled"),
-            (half, Some(parent(1, "")), false, "", "a ratio as a delegate"),
+            (quarter_of_sampled, Some(parent(1, "")), false, "", "a ratio as a delegate"),
         ];
         for (sampler, parent, keep, state, reason) in cases {
-            let decision = sampler.decide(trace_id(HALF), parent.as_ref());
-            assert_eq!(matches!(decision, SamplingDecision::Keep(_)), keep, "{reason}");
-            assert_eq!(decision.into_trace_state().as_str(), state, "{reason}");
+            let decision = decide(*sampler, &input(parent.as_ref()));
+            let recording = if *keep { Recording::On } else { Recording::Off };
+            assert_eq!(decision.recording, recording, "{reason}");
+            assert_eq!(decision.trace_state.as_str(), *state, "{reason}");
         }
     }
 }

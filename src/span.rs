@@ -3,22 +3,60 @@
 //! It holds what can't be read any more when the request has ended, and is consumed then, so that it
 //! can't end twice.
 
-use crate::context::SpanContext;
-use crate::host::wire::{HeaderMap, Pairs};
+use crate::context::{SpanContext, TraceState};
+use crate::envoy::attributes::Outcome;
+use crate::envoy::headers::Headers;
 use crate::id::SpanId;
+use crate::otlp::{Link, Parent, SpanKind};
+use crate::semconv::Facts;
 use crate::semconv::grpc::StatusCode;
-use crate::semconv::{Outcome, Request};
+use crate::semconv::request::RequestProtocol;
 
-/// A span of a request that is kept and has not ended.
+/// A span, or two, of a request that has not ended.
 #[derive(Debug)]
-pub struct StartedSpan {
-    /// Its identity, as it went out to the upstream.
-    pub context: SpanContext,
+pub struct OpenSpan {
+    identity: Identity,
     /// The caller's span, if the trace was continued.
-    pub parent: Option<SpanId>,
-    headers: HeaderMap,
-    response_headers: HeaderMap,
+    parent: Option<SpanId>,
+    links: Vec<Link>,
+    sampling: Sampling,
+    headers: Headers,
+    response_headers: Headers,
     rpc: Rpc,
+}
+
+/// Who a request is in its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// One span: the upstream gets its context.
+    One(SpanContext),
+    /// A SERVER span, and a CLIENT span below it: the upstream gets the context of that one.
+    ServerAndClient {
+        /// Of the SERVER span.
+        server: SpanContext,
+        /// Of the CLIENT span.
+        client: SpanContext,
+    },
+}
+
+/// Whether it is certain that a span is kept.
+#[derive(Debug)]
+pub enum Sampling {
+    /// It is.
+    Kept,
+    /// That is decided when the request has ended, with what came.
+    Undecided(Option<Box<SpanContext>>),
+}
+
+/// One of the spans of a request: its kind, its context, and the span above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// SERVER or CLIENT.
+    pub kind: SpanKind,
+    /// Its identity.
+    pub context: &'a SpanContext,
+    /// The span above it.
+    pub parent: Option<Parent>,
 }
 
 /// Whether a request is an RPC, and what is known of its end.
@@ -28,20 +66,83 @@ enum Rpc {
     Grpc(Option<StatusCode>),
 }
 
-impl StartedSpan {
-    /// The span of a request with these headers.
+impl OpenSpan {
+    /// The span of a request with these headers. `parent` is the caller's span.
     #[must_use]
     pub fn new(
-        context: SpanContext,
+        identity: Identity,
         parent: Option<SpanId>,
-        headers: HeaderMap,
+        sampling: Sampling,
+        headers: Headers,
         protocol: RequestProtocol,
     ) -> Self {
         let rpc = match protocol {
             RequestProtocol::Http => Rpc::None,
             RequestProtocol::Grpc => Rpc::Grpc(None),
         };
-        Self { context, parent, headers, response_headers: HeaderMap::default(), rpc }
+        let (links, response_headers) = (Vec::new(), Headers::default());
+        Self { identity, parent, links, sampling, headers, response_headers, rpc }
+    }
+
+    /// The same, and it has to do with these.
+    #[must_use]
+    pub fn linked(self, links: Vec<Link>) -> Self {
+        Self { links, ..self }
+    }
+
+    /// The context that the upstream gets.
+    #[must_use]
+    pub fn context(&self) -> &SpanContext {
+        match &self.identity {
+            Identity::One(context) | Identity::ServerAndClient { client: context, .. } => context,
+        }
+    }
+
+    /// Whether it is certain that it is kept.
+    #[must_use]
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// Notes that it is kept, and the tracestate that says with which probability.
+    pub fn keep(&mut self, trace_state: TraceState) {
+        self.sampling = Sampling::Kept;
+        match &mut self.identity {
+            Identity::One(context) => context.trace_state = trace_state,
+            Identity::ServerAndClient { server, client } => {
+                server.trace_state = trace_state.clone();
+                client.trace_state = trace_state;
+            }
+        }
+    }
+
+    /// How many spans it becomes.
+    #[must_use]
+    pub fn spans(&self) -> usize {
+        match self.identity {
+            Identity::One(_) => 1,
+            Identity::ServerAndClient { .. } => 2,
+        }
+    }
+
+    /// The spans that it becomes. `kind` is that of a single one.
+    pub fn parts(&self, kind: SpanKind) -> impl Iterator<Item = Part<'_>> {
+        let parent = self.parent.map(Parent::Remote);
+        let (first, second) = match &self.identity {
+            Identity::One(context) => (Part { kind, context, parent }, None),
+            Identity::ServerAndClient { server, client } => {
+                let above = Some(Parent::Local(server.span_id));
+                let client = Part { kind: SpanKind::Client, context: client, parent: above };
+                (Part { kind: SpanKind::Server, context: server, parent }, Some(client))
+            }
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// What it has to do with beside its parent.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
     }
 
     /// Whether the response's `grpc-status` is wanted.
@@ -58,30 +159,17 @@ impl StartedSpan {
     }
 
     /// Notes the response's headers.
-    pub fn note_response_headers(&mut self, headers: HeaderMap) {
+    pub fn note_response_headers(&mut self, headers: Headers) {
         self.response_headers = headers;
     }
 
     /// All that is known, now that the outcome is.
     #[must_use]
-    pub fn request<'a>(&'a self, outcome: &Outcome<'a>) -> Request<'a, Pairs<'a>> {
-        Request {
-            headers: self.headers.pairs(),
-            response_headers: self.response_headers.pairs(),
-            grpc_status: match self.rpc {
-                Rpc::Grpc(status) => status,
-                Rpc::None => None,
-            },
-            outcome: *outcome,
-        }
+    pub fn facts<'a>(&'a self, outcome: Outcome<'a>) -> Facts<'a> {
+        let grpc_status = match self.rpc {
+            Rpc::Grpc(status) => status,
+            Rpc::None => None,
+        };
+        Facts::read(&self.headers, &self.response_headers, grpc_status, outcome)
     }
-}
-
-/// What a request's headers say that it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestProtocol {
-    /// Plain HTTP.
-    Http,
-    /// gRPC.
-    Grpc,
 }

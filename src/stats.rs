@@ -90,35 +90,96 @@ metrics! {
 
 const COUNT: usize = Metric::ALL.len();
 
-/// What has changed since the host was told.
+/// The spans that a filter holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Those whose requests are under way.
+    pub open: u32,
+    /// Those that wait to be sent.
+    pub queued: u32,
+    /// Those that are on their way.
+    pub in_flight: u32,
+}
+
+impl Held {
+    /// None at all.
+    pub const NOTHING: Self = Self { open: 0, queued: 0, in_flight: 0 };
+}
+
+/// What has changed since the host was told. Counters are counted; gauges are what the filter holds, less what the host was told of it.
 #[derive(Debug, Default)]
 pub struct Stats {
-    changes: [i64; COUNT],
+    counted: [i64; COUNT],
+    /// What the host's gauges hold for this filter.
+    told: Gauges,
+    /// What they hold for others that are no more.
+    gone: Gauges,
+}
+
+/// The values of the gauges, or of a part of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gauges {
+    queued: i64,
+    in_flight: i64,
+}
+
+impl Gauges {
+    fn add(&mut self, held: Held) {
+        self.queued += i64::from(held.queued);
+        self.in_flight += i64::from(held.in_flight);
+    }
+
+    fn subtract(&mut self, held: Held) {
+        self.queued -= i64::from(held.queued);
+        self.in_flight -= i64::from(held.in_flight);
+    }
 }
 
 impl Stats {
-    /// Counts `amount` more of `metric`; a gauge may shrink.
-    pub fn add(&mut self, metric: Metric, amount: i64) {
-        if let Some(change) = self.changes.get_mut(metric as usize) {
-            *change += amount;
+    /// Counts so many more.
+    pub fn count(&mut self, metric: Metric, amount: usize) {
+        if let Some(counted) = self.counted.get_mut(metric as usize) {
+            *counted += signed(amount);
         }
     }
 
-    /// Counts so many more.
-    pub fn add_size(&mut self, metric: Metric, size: usize) {
-        self.add(metric, i64::try_from(size).unwrap_or(i64::MAX));
+    /// So many spans that waited here wait elsewhere now: the gauge stays.
+    pub fn hand_over(&mut self, spans: usize) {
+        self.told.queued -= signed(spans);
     }
 
-    /// Counts so many less, of a gauge.
-    pub fn subtract_size(&mut self, metric: Metric, size: usize) {
-        self.add(metric, -i64::try_from(size).unwrap_or(i64::MAX));
+    /// So many spans that waited elsewhere are this filter's affair now: the gauge stays.
+    pub fn take_over(&mut self, spans: usize) {
+        self.told.queued += signed(spans);
     }
 
-    /// The changes since the last call, without those that come to nothing.
-    pub fn take_changes(&mut self) -> impl Iterator<Item = (Metric, i64)> + use<> {
-        let changes = std::mem::take(&mut self.changes);
-        (Metric::ALL.iter().copied().zip(changes)).filter(|(_, change)| *change != 0)
+    /// Another filter that held these is no more: they leave the gauges.
+    pub fn forget_other(&mut self, held: Held) {
+        self.gone.add(held);
     }
+
+    /// Another filter has taken these, which this one holds, off the gauges.
+    pub fn untold(&mut self, held: Held) {
+        self.told.subtract(held);
+    }
+
+    /// The changes since the last call, without those that come to nothing, for a filter that holds this.
+    pub fn take_changes(&mut self, held: Held) -> impl Iterator<Item = (Metric, i64)> + use<> {
+        let counted = std::mem::take(&mut self.counted);
+        let gone = std::mem::take(&mut self.gone);
+        let before = std::mem::take(&mut self.told);
+        self.told.add(held);
+        let changes = [
+            (Metric::Queued, self.told.queued - before.queued - gone.queued),
+            (Metric::InFlight, self.told.in_flight - before.in_flight - gone.in_flight),
+        ];
+        let counted = Metric::ALL.iter().copied().zip(counted);
+        counted.chain(changes).filter(|(_, change)| *change != 0)
+    }
+}
+
+fn signed(amount: usize) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
 impl From<Refused> for Metric {
@@ -147,16 +208,47 @@ impl From<Failure> for Metric {
 mod tests {
     use super::*;
 
+    const fn held(queued: u32, in_flight: u32) -> Held {
+        Held { open: 9, queued, in_flight }
+    }
+
+    /// The changes, for a filter that holds this.
+    fn changes(stats: &mut Stats, held: Held) -> Vec<(Metric, i64)> {
+        stats.take_changes(held).collect()
+    }
+
     #[test]
     fn changes_are_told_once() {
         let mut stats = Stats::default();
-        stats.add(Metric::Sampled, 2);
-        stats.add(Metric::Queued, 3);
-        stats.add(Metric::Queued, -3);
-        stats.add(Metric::InFlight, -1);
-        let changes: Vec<_> = stats.take_changes().collect();
-        assert_eq!(changes, [(Metric::Sampled, 2), (Metric::InFlight, -1)], "sums, without zeros");
-        assert_eq!(stats.take_changes().count(), 0, "nothing is told twice");
+        stats.count(Metric::Sampled, 2);
+        stats.count(Metric::Sampled, 1);
+        stats.count(Metric::Retries, 0);
+        assert_eq!(changes(&mut stats, held(0, 0)), [(Metric::Sampled, 3)], "sums, without zeros");
+        assert_eq!(changes(&mut stats, held(0, 0)), [], "nothing is told twice");
+    }
+
+    #[test]
+    fn gauges_are_what_is_held() {
+        let mut stats = Stats::default();
+        let (queued, in_flight) = (Metric::Queued, Metric::InFlight);
+        assert_eq!(changes(&mut stats, held(5, 0)), [(queued, 5)], "they came");
+        assert_eq!(changes(&mut stats, held(2, 3)), [(queued, -3), (in_flight, 3)], "some left");
+        assert_eq!(changes(&mut stats, held(2, 3)), [], "the same as before");
+        stats.hand_over(2);
+        assert_eq!(changes(&mut stats, held(0, 3)), [], "handed over, they wait as before");
+        stats.hand_over(3);
+        let moved = [(queued, 3), (in_flight, -3)];
+        assert_eq!(changes(&mut stats, held(0, 0)), moved, "those on their way wait again");
+        stats.take_over(7);
+        assert_eq!(changes(&mut stats, held(7, 0)), [], "taken over, they wait as before");
+        stats.take_over(4);
+        assert_eq!(changes(&mut stats, held(7, 0)), [(queued, -4)], "what can't be read is lost");
+        stats.forget_other(held(2, 6));
+        let gone = [(queued, -2), (in_flight, -6)];
+        assert_eq!(changes(&mut stats, held(7, 0)), gone, "another filter is no more");
+        stats.untold(held(7, 0));
+        assert_eq!(changes(&mut stats, held(8, 1)), [(queued, 8), (in_flight, 1)], "told anew");
+        assert_eq!(changes(&mut stats, held(8, 1)), [], "and once");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::otlp::SpanKind;
-use otel_proxy_wasm::semconv::Outcome;
-use otel_proxy_wasm::semconv::flags::ResponseFlags;
+use otel_proxy_wasm::envoy::attributes::Outcome;
+use otel_proxy_wasm::envoy::flags::ResponseFlags;
 use otel_proxy_wasm::semconv::grpc::StatusCode;
 
 fuzz_target!(|input: (&[u8], Option<u16>, u64)| {

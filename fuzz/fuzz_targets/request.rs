@@ -5,32 +5,37 @@ use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otel_proxy_wasm::config::{Config, Environment};
 use otel_proxy_wasm::context::{SpanContext, TraceFlags, TraceState};
-use otel_proxy_wasm::host::outcome::OutcomeValues;
-use otel_proxy_wasm::host::wire::HeaderMap;
+use otel_proxy_wasm::envoy::attributes::OutcomeValues;
+use otel_proxy_wasm::envoy::headers::Headers;
+use otel_proxy_wasm::envoy::wire::HeaderMap;
 use otel_proxy_wasm::id::{SpanId, TraceId};
-use otel_proxy_wasm::otlp::Span;
+use otel_proxy_wasm::otlp::{Span, SpanKind};
 use otel_proxy_wasm::otlp::attributes::Attributes;
 use otel_proxy_wasm::otlp::request::Frame;
 use otel_proxy_wasm::otlp::response::partial_success;
 use otel_proxy_wasm::semconv::grpc::StatusCode;
-use otel_proxy_wasm::semconv::{Conventions, Request};
+use otel_proxy_wasm::semconv::{Conventions, Facts};
 use prost::Message;
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let (headers, response_headers, outcome, status) = input;
     let config = Config::parse(b"{}", &Environment::default()).expect("valid").config;
-    let conventions = Conventions::new(config.http, config.span_kind);
-    let (headers, response_headers) = (HeaderMap::new(headers), HeaderMap::new(response_headers));
+    let conventions = Conventions::new(config.http);
+    let names = conventions.request_headers().collect();
+    let [of_request, of_response] =
+        [&headers, &response_headers].map(|map| Headers::select(HeaderMap::new(map.clone()), &names));
     let values = OutcomeValues::Single(outcome);
-    let outcome = values.outcome();
-    let request = Request {
-        headers: headers.pairs(),
-        response_headers: response_headers.pairs(),
-        grpc_status: (!status.is_empty()).then(|| StatusCode::parse(status)),
-        outcome,
-    };
-    let mut attributes = Attributes::new(config.limits);
-    let description = conventions.describe(&request, &mut attributes);
+    let status = (!status.is_empty()).then(|| StatusCode::parse(status));
+    let facts = Facts::read(&of_request, &of_response, status, values.outcome());
+    for kind in [SpanKind::Server, SpanKind::Client] {
+        check(&conventions, kind, &facts, &mut Attributes::new(config.limits));
+    }
+    let _ = partial_success(&headers);
+});
+
+/// Whatever the facts are, the span is one that others can read.
+fn check(conventions: &Conventions, kind: SpanKind, facts: &Facts<'_>, attributes: &mut Attributes) {
+    let description = conventions.describe(kind, facts, attributes);
     let context = SpanContext {
         trace_id: TraceId::from_bytes([1; 16]).expect("not zero"),
         span_id: SpanId::from_bytes([1; 8]).expect("not zero"),
@@ -40,11 +45,12 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let span = Span {
         context: &context,
         parent: None,
-        kind: description.kind,
+        links: &[],
+        kind,
         name: &description.name,
-        start: outcome.start,
-        end: outcome.start.saturating_add(outcome.duration),
-        attributes: &attributes,
+        start: facts.outcome.start,
+        end: facts.outcome.start.saturating_add(facts.outcome.duration),
+        attributes,
         status: description.status,
     };
     let frame = Frame::new(&[]);
@@ -55,5 +61,4 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let decoded = ExportTraceServiceRequest::decode(frame.seal(&mut buffer, frame.head_room()))
         .expect("it decodes");
     assert_eq!(decoded.resource_spans[0].scope_spans[0].spans[0].name, description.name);
-    let _ = partial_success(headers.pairs().next().map_or(status, |(name, _)| name));
-});
+}

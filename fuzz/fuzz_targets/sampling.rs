@@ -4,7 +4,10 @@
 use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::context::{SpanContext, TraceFlags, TraceState};
 use otel_proxy_wasm::id::{SpanId, TraceId};
-use otel_proxy_wasm::sampling::{ParentBased, Sampler, SamplingDecision, Threshold};
+use otel_proxy_wasm::sampling::{
+    AlwaysOff, AlwaysOn, ParentBased, Recording, Sampler, SamplingDecision, SamplingInput, Threshold, TraceIdRatio,
+    decide,
+};
 use otel_proxy_wasm_fuzz::{parsed, value};
 
 fuzz_target!(|input: &[u8]| {
@@ -23,16 +26,20 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(threshold.is_some(), (0.0..=1.0).contains(&ratio), "{ratio}");
         threshold
     });
-    for sampler in [Sampler::AlwaysOn, Sampler::AlwaysOff] {
-        let sampler = Sampler::ParentBased(Box::new(ParentBased::with_root(sampler)));
-        let decision = sampler.decide(trace_id, Some(&parent));
+    let decide = |sampler: &dyn Sampler| {
+        let parent = Some(&parent);
+        let input = SamplingInput { trace_id, parent, request: None, attributes: &[], now: None };
+        decide(sampler, &input)
+    };
+    for sampler in [ParentBased::with_root(AlwaysOn), ParentBased::with_root(AlwaysOff)] {
+        let decision = decide(&sampler);
         assert_eq!(is_kept(&decision), parent.flags.is_sampled(), "as the caller did");
         check_state(&parent, decision);
     }
     let [Some(lower), Some(higher)] = thresholds else { return };
     assert!(lower >= higher, "a higher ratio has a lower threshold");
     let kept = [lower, higher].map(|threshold| {
-        let decision = Sampler::TraceIdRatio(threshold).decide(trace_id, Some(&parent));
+        let decision = decide(&TraceIdRatio(threshold));
         let kept = is_kept(&decision);
         let state = check_state(&parent, decision);
         let noted = state.get("ot").and_then(|ot| ot.split(';').find(|it| it.starts_with("th:")));
@@ -45,12 +52,12 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn is_kept(decision: &SamplingDecision) -> bool {
-    matches!(decision, SamplingDecision::Keep(_))
+    decision.recording == Recording::On
 }
 
 /// What goes on is valid, and of the others' members none is changed, reordered or lost without need.
 fn check_state(parent: &SpanContext, decision: SamplingDecision) -> TraceState {
-    let state = decision.into_trace_state();
+    let state = decision.trace_state;
     assert_eq!(TraceState::parse(state.as_str().as_bytes()).as_ref(), Ok(&state), "it is valid");
     let others = |state: &TraceState| -> Vec<String> {
         let members = state.as_str().split(',').filter(|it| !it.is_empty());

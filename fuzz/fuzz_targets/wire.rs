@@ -3,8 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use otel_proxy_wasm::host::outcome::OutcomeValues;
-use otel_proxy_wasm::host::wire::{HeaderMap, Pairs, elements, number};
+use otel_proxy_wasm::envoy::attributes::OutcomeValues;
+use otel_proxy_wasm::envoy::headers::{HeaderNames, Headers};
+use otel_proxy_wasm::envoy::wire::{HeaderMap, Pairs, elements, number};
 use otel_proxy_wasm_fuzz::layout;
 
 fuzz_target!(|input: &[u8]| {
@@ -13,14 +14,21 @@ fuzz_target!(|input: &[u8]| {
     assert!(4 + size <= input.len().max(4), "nothing is read twice");
     let bytes = layout(pairs.iter().copied());
     assert_eq!(Pairs::new(&bytes).collect::<Vec<_>>(), pairs, "what is laid out is read");
-    let map = HeaderMap::new(input.to_vec());
-    assert_eq!(map.only(|_| true).pairs().collect::<Vec<_>>(), pairs, "all are wanted");
-    assert_eq!(map.only(|_| false).pairs().count(), 0, "none is wanted");
-    let wanted = |name: &[u8]| name.first().is_some_and(u8::is_ascii_lowercase);
-    let some = map.only(wanted);
-    let expected = pairs.iter().copied().filter(|(name, _)| wanted(name));
-    assert!(some.pairs().eq(expected), "some are wanted");
-    assert!(some.size() <= map.size().max(4), "less takes less");
+    let names: Vec<_> = pairs.iter().filter_map(|(name, _)| std::str::from_utf8(name).ok()).collect();
+    for names in [&names[..], &names[..names.len() / 2], &[]] {
+        let wanted: HeaderNames = names.iter().copied().collect();
+        let headers = Headers::select(HeaderMap::new(input.to_vec()), &wanted);
+        let expected: Vec<_> = pairs
+            .iter()
+            .copied()
+            .filter(|(name, _)| names.iter().any(|known| known.as_bytes() == *name))
+            .collect();
+        assert!(headers.iter().eq(expected.iter().copied()), "those that were asked for");
+        let size = headers.size();
+        let held = headers.hold(|name| wanted.contains(name));
+        assert!(held.iter().eq(expected), "they are held");
+        assert!(held.size() <= size, "and take no more");
+    }
 
     let values: Vec<_> = elements(input).map(<[u8]>::to_vec).collect();
     assert!(

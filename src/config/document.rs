@@ -63,7 +63,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
     let log_level = root.take_as("log_level", |level| level.word(LOG_LEVELS, &[]))?;
     let attribute_limits = root.take_or_null("attribute_limits");
     let resource = root.take_object("resource", |object| resource::read(object, variables))?;
-    let propagation =
+    let propagators =
         root.take_object("propagator", |object| propagator::read(object, variables))?;
     let (processor, limits, sampler) = root.take_object("tracer_provider", |provider| {
         provider.unsupported(&["id_generator", "tracer_configurator/development"]);
@@ -98,7 +98,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         disabled: disabled.unwrap_or_default(),
         log_level: log_level.unwrap_or(LevelFilter::Info),
         resource,
-        propagation,
+        propagators,
         sampler,
         limits,
         batch,

@@ -5,9 +5,8 @@
 use super::cursor::{Cursor, Object};
 use super::error::ConfigError;
 use super::headers::is_token;
-use crate::semconv::method::KNOWN_METHODS;
 use crate::semconv::redaction::SENSITIVE_QUERY_PARAMETERS;
-use crate::semconv::{HttpConfig, HttpSpanConfig};
+use crate::semconv::{HttpConfig, HttpSpanConfig, KNOWN_METHODS};
 
 pub(super) fn read(instrumentation: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
     instrumentation.unsupported(&[

@@ -5,52 +5,63 @@
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
-use super::words::{Words, listed, meaning};
-use crate::propagation::Propagation;
+use super::words::{listed, meaning};
+use crate::propagation::trace_context::TraceContext;
+use crate::propagation::{FORMATS, Propagator, Propagators};
 
-/// A propagator that we know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a name stands for.
+#[derive(Clone, Copy, Debug)]
 enum Named {
-    TraceContext,
+    Format(&'static dyn Propagator),
     Baggage,
     None,
 }
 
-const IN_LISTS: &Words<Named> =
-    &[("tracecontext", Named::TraceContext), ("baggage", Named::Baggage), ("none", Named::None)];
-/// Without the word for none of them, the last.
-const PROPAGATORS: &Words<Named> = IN_LISTS.split_at(2).0;
+/// The formats of `propagation`, in their order, and baggage.
+fn propagators() -> Vec<(&'static str, Named)> {
+    let formats = FORMATS.iter().map(|format| (format.name(), Named::Format(*format)));
+    formats.chain([("baggage", Named::Baggage)]).collect()
+}
+
+/// Those, and the word for none of them.
+fn in_lists() -> Vec<(&'static str, Named)> {
+    propagators().into_iter().chain([("none", Named::None)]).collect()
+}
+
 const UNSUPPORTED: &[&str] = &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"];
 
 /// What the document names, or else the variable, or else Trace Context.
 pub(super) fn read(
     propagator: &mut Object<'_>,
     variables: &mut Variables<'_>,
-) -> Result<Propagation, ConfigError> {
+) -> Result<Propagators, ConfigError> {
     let composite = propagator.take_as("composite", in_composite)?;
     let list = propagator.take_as("composite_list", in_list)?;
     if composite.is_none() && list.is_none() {
-        let named = variables.read("OTEL_PROPAGATORS", &listed(IN_LISTS), |list| {
-            names(list).map(|name| meaning(IN_LISTS, name)).collect::<Option<Vec<_>>>()
+        let words = in_lists();
+        let named = variables.read("OTEL_PROPAGATORS", &listed(&words), |list| {
+            names(list).map(|name| meaning(&words, name)).collect::<Option<Vec<_>>>()
         });
-        return Ok(named.map_or(Propagation::TraceContext, |named| chosen(&named)));
+        return Ok(chosen(&named.unwrap_or_else(|| vec![Named::Format(&TraceContext)])));
     }
     let named = [composite, list].into_iter().flatten().flatten();
     Ok(chosen(&named.collect::<Vec<_>>()))
 }
 
 fn in_composite(composite: &Cursor<'_>) -> Result<Vec<Named>, ConfigError> {
+    let words = propagators();
     let named = |item: &Cursor<'_>| {
-        let (named, settings) = item.only_member(PROPAGATORS, UNSUPPORTED)?.ok_or_else(|| {
-            item.refuse(&format!("an object with one of {}", listed(PROPAGATORS)))
-        })?;
+        let (named, settings) = item
+            .only_member(&words, UNSUPPORTED)?
+            .ok_or_else(|| item.refuse(&format!("an object with one of {}", listed(&words))))?;
         settings.object(|_| Ok(named))
     };
     composite.items()?.iter().map(named).collect()
 }
 
 fn in_list(list: &Cursor<'_>) -> Result<Vec<Named>, ConfigError> {
-    names(list.text()?).map(|name| list.meaning(name, IN_LISTS, UNSUPPORTED)).collect()
+    let words = in_lists();
+    names(list.text()?).map(|name| list.meaning(name, &words, UNSUPPORTED)).collect()
 }
 
 /// The names of a list.
@@ -58,11 +69,17 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
-/// `none` stands for no propagator, whatever stands beside it.
-fn chosen(named: &[Named]) -> Propagation {
-    if named.contains(&Named::TraceContext) && !named.contains(&Named::None) {
-        Propagation::TraceContext
-    } else {
-        Propagation::None
+/// Each format once. `none` stands for no propagator, whatever stands beside it.
+fn chosen(named: &[Named]) -> Propagators {
+    let mut formats: Vec<&'static dyn Propagator> = Vec::new();
+    for name in named {
+        match name {
+            Named::None => return Propagators::default(),
+            Named::Format(format) if formats.iter().all(|it| it.name() != format.name()) => {
+                formats.push(*format);
+            }
+            Named::Format(_) | Named::Baggage => {}
+        }
     }
+    formats.into_iter().collect()
 }

@@ -7,28 +7,28 @@ use super::environment::Variables;
 use super::error::ConfigError;
 use super::json;
 use super::words::{Words, listed};
-use crate::sampling::{ParentBased, Sampler, Threshold};
+use crate::sampling::{AlwaysOff, AlwaysOn, ParentBased, Sampler, Threshold, TraceIdRatio};
 
 /// Reads what is said of a sampler that has so many others around it.
-type Read = fn(&mut Object<'_>, usize) -> Result<Sampler, ConfigError>;
+type Read = fn(&mut Object<'_>, usize) -> Result<Box<dyn Sampler>, ConfigError>;
 
 const SAMPLERS: &Words<Read> = &[
-    ("always_on", |_, _| Ok(Sampler::AlwaysOn)),
-    ("always_off", |_, _| Ok(Sampler::AlwaysOff)),
+    ("always_on", |_, _| Ok(Box::new(AlwaysOn))),
+    ("always_off", |_, _| Ok(Box::new(AlwaysOff))),
     ("trace_id_ratio_based", |settings, _| ratio_based(settings)),
     ("parent_based", parent_based),
 ];
 
 /// Reads the argument of a sampler that a variable names.
-type ReadArgument = fn(&mut Variables<'_>) -> Sampler;
+type ReadArgument = fn(&mut Variables<'_>) -> Box<dyn Sampler>;
 
 const SAMPLERS_OF_VARIABLE: &Words<ReadArgument> = &[
-    ("always_on", |_| Sampler::AlwaysOn),
-    ("always_off", |_| Sampler::AlwaysOff),
-    ("traceidratio", ratio_of_variable),
-    ("parentbased_always_on", |_| with_root(Sampler::AlwaysOn)),
-    ("parentbased_always_off", |_| with_root(Sampler::AlwaysOff)),
-    ("parentbased_traceidratio", |variables| with_root(ratio_of_variable(variables))),
+    ("always_on", |_| Box::new(AlwaysOn)),
+    ("always_off", |_| Box::new(AlwaysOff)),
+    ("traceidratio", |variables| Box::new(ratio_of_variable(variables))),
+    ("parentbased_always_on", |_| parent_based_on(AlwaysOn)),
+    ("parentbased_always_off", |_| parent_based_on(AlwaysOff)),
+    ("parentbased_traceidratio", |variables| parent_based_on(ratio_of_variable(variables))),
 ];
 
 /// Parent-based samplers in parent-based samplers: deeper is a mistake.
@@ -39,16 +39,16 @@ const RATIO: &str = "a number from 0 to 1";
 pub(super) fn read(
     provider: &mut Object<'_>,
     variables: &mut Variables<'_>,
-) -> Result<Sampler, ConfigError> {
+) -> Result<Box<dyn Sampler>, ConfigError> {
     let sampler = provider.take_as("sampler", |sampler| read_at(sampler, 0))?;
     let sampler = sampler.or_else(|| {
         let read = variables.word("OTEL_TRACES_SAMPLER", SAMPLERS_OF_VARIABLE)?;
         Some(read(variables))
     });
-    Ok(sampler.unwrap_or_else(|| with_root(Sampler::AlwaysOn)))
+    Ok(sampler.unwrap_or_else(|| parent_based_on(AlwaysOn)))
 }
 
-fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Sampler, ConfigError> {
+fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
     let unsupported =
         &["composite/development", "probability/development", "jaeger_remote/development"];
     let (read, settings) = cursor
@@ -60,41 +60,38 @@ fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Sampler, ConfigError> {
     settings.object(|settings| read(settings, depth))
 }
 
-fn ratio_based(settings: &mut Object<'_>) -> Result<Sampler, ConfigError> {
+fn ratio_based(settings: &mut Object<'_>) -> Result<Box<dyn Sampler>, ConfigError> {
     let threshold = settings.take_as("ratio", |ratio| {
         Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse(RATIO))
     })?;
-    Ok(Sampler::TraceIdRatio(threshold.unwrap_or(Threshold::ALL)))
+    Ok(Box::new(TraceIdRatio(threshold.unwrap_or(Threshold::ALL))))
 }
 
-fn parent_based(settings: &mut Object<'_>, depth: usize) -> Result<Sampler, ConfigError> {
-    let defaults = ParentBased::with_root(Sampler::AlwaysOn);
-    let mut delegate = |key, default| {
-        let sampler = settings.take_as(key, |sampler| read_at(sampler, depth + 1))?;
-        Ok(sampler.unwrap_or(default))
+fn parent_based(settings: &mut Object<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
+    let mut sampler = ParentBased::with_root(AlwaysOn);
+    let mut delegate = |key, delegate: &mut Box<dyn Sampler>| -> Result<(), ConfigError> {
+        if let Some(configured) = settings.take_as(key, |it| read_at(it, depth + 1))? {
+            *delegate = configured;
+        }
+        Ok(())
     };
-    Ok(Sampler::ParentBased(Box::new(ParentBased {
-        root: delegate("root", defaults.root)?,
-        remote_parent_sampled: delegate("remote_parent_sampled", defaults.remote_parent_sampled)?,
-        remote_parent_not_sampled: delegate(
-            "remote_parent_not_sampled",
-            defaults.remote_parent_not_sampled,
-        )?,
-        local_parent_sampled: delegate("local_parent_sampled", defaults.local_parent_sampled)?,
-        local_parent_not_sampled: delegate(
-            "local_parent_not_sampled",
-            defaults.local_parent_not_sampled,
-        )?,
-    })))
+    delegate("root", &mut sampler.root)?;
+    delegate("remote_parent_sampled", &mut sampler.remote_parent_sampled)?;
+    delegate("remote_parent_not_sampled", &mut sampler.remote_parent_not_sampled)?;
+    // A proxy's parents are all remote: these two are checked and not used.
+    for key in ["local_parent_sampled", "local_parent_not_sampled"] {
+        settings.take_as(key, |it| read_at(it, depth + 1))?;
+    }
+    Ok(Box::new(sampler))
 }
 
-fn ratio_of_variable(variables: &mut Variables<'_>) -> Sampler {
+fn ratio_of_variable(variables: &mut Variables<'_>) -> TraceIdRatio {
     let threshold = variables.read("OTEL_TRACES_SAMPLER_ARG", RATIO, |text| {
         json::decimal(text).and_then(Threshold::from_ratio)
     });
-    Sampler::TraceIdRatio(threshold.unwrap_or(Threshold::ALL))
+    TraceIdRatio(threshold.unwrap_or(Threshold::ALL))
 }
 
-fn with_root(root: Sampler) -> Sampler {
-    Sampler::ParentBased(Box::new(ParentBased::with_root(root)))
+fn parent_based_on(root: impl Sampler + 'static) -> Box<dyn Sampler> {
+    Box::new(ParentBased::with_root(root))
 }

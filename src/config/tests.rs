@@ -3,7 +3,7 @@
 use super::*;
 use crate::batch::QueueFullPolicy;
 use crate::export::protocol::{Compression, GRPC_PATH, Protocol};
-use crate::sampling::{ParentBased, Threshold};
+use crate::sampling::{AlwaysOn, ParentBased, Threshold, TraceIdRatio};
 use std::time::Duration;
 
 mod schema;
@@ -19,6 +19,27 @@ fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {
     Config::parse(json.as_bytes(), &variables.collect()).expect("valid")
 }
 
+/// The names of the formats that are read and written.
+fn formats(config: &Config) -> Vec<&'static str> {
+    config.propagators.names().collect()
+}
+
+const TRACE_CONTEXT: &[&str] = &["tracecontext"];
+const NO_FORMAT: &[&str] = &[];
+
+/// A sampler with all that it was given.
+fn shown(config: &Config) -> String {
+    shown_as(config.sampler.as_ref())
+}
+
+fn shown_as(sampler: &dyn Sampler) -> String {
+    format!("{sampler:?}")
+}
+
+fn ratio(ratio: f64) -> TraceIdRatio {
+    TraceIdRatio(Threshold::from_ratio(ratio).expect("valid"))
+}
+
 #[test]
 fn nothing_is_a_complete_configuration() {
     for json in ["", "{}", r#"{"file_format": "1.1"}"#, r#"{"tracer_provider": null}"#] {
@@ -29,9 +50,8 @@ fn nothing_is_a_complete_configuration() {
         assert_eq!(config.exporter.authority, "otel_collector", "{json:?}");
         assert_eq!(config.batch, BatchLimits::default(), "{json:?}");
         assert_eq!(config.limits, SpanLimits::default(), "{json:?}");
-        assert_eq!(config.propagation, Propagation::TraceContext, "{json:?}");
-        let default = Sampler::ParentBased(Box::new(ParentBased::with_root(Sampler::AlwaysOn)));
-        assert_eq!(config.sampler, default, "{json:?}");
+        assert_eq!(formats(&config), TRACE_CONTEXT, "{json:?}");
+        assert_eq!(shown(&config), shown_as(&ParentBased::with_root(AlwaysOn)), "{json:?}");
     }
 }
 
@@ -62,10 +82,11 @@ fn every_key_is_read() {
     assert_eq!(config.exporter.headers, headers);
     let limits = SpanLimits { attribute_count: 64, attribute_value_length: Some(256) };
     assert_eq!(config.limits, limits, "the span's own limits go before the general ones");
-    let mut delegates =
-        ParentBased::with_root(Sampler::TraceIdRatio(Threshold::from_ratio(0.25).expect("valid")));
-    delegates.remote_parent_not_sampled = Sampler::AlwaysOn;
-    assert_eq!(config.sampler, Sampler::ParentBased(Box::new(delegates)));
+    let sampler = ParentBased {
+        remote_parent_not_sampled: Box::new(AlwaysOn),
+        ..ParentBased::with_root(ratio(0.25))
+    };
+    assert_eq!(shown(&config), shown_as(&sampler));
     assert_eq!(config.http.server.request_captured_headers, ["x-request-id"], "lowercase, once");
     assert_eq!(config.http.server.response_captured_headers, ["content-type"]);
     assert_eq!(config.http.server.known_methods, ["GET", "POST"]);
@@ -112,35 +133,34 @@ fn refusals_name_the_key_the_value_and_what_is_accepted() {
 #[test]
 fn propagators_are_named_in_two_places() {
     let cases = [
-        ("{}", Propagation::TraceContext, "the default"),
-        (r#"{"composite": null}"#, Propagation::TraceContext, "null is as good as absent"),
-        (r#"{"composite": [{"tracecontext": null}]}"#, Propagation::TraceContext, "named"),
-        (r#"{"composite_list": "baggage, tracecontext"}"#, Propagation::TraceContext, "listed"),
+        ("{}", TRACE_CONTEXT, "the default"),
+        (r#"{"composite": null}"#, TRACE_CONTEXT, "null is as good as absent"),
+        (r#"{"composite": [{"tracecontext": null}]}"#, TRACE_CONTEXT, "named"),
+        (r#"{"composite_list": "baggage, tracecontext"}"#, TRACE_CONTEXT, "listed"),
         (
             r#"{"composite": [{"baggage": {}}], "composite_list": "tracecontext"}"#,
-            Propagation::TraceContext,
+            TRACE_CONTEXT,
             "the list is appended",
         ),
-        (r#"{"composite": [{"baggage": {}}]}"#, Propagation::None, "baggage carries no context"),
-        (r#"{"composite": []}"#, Propagation::None, "nothing is named"),
-        (r#"{"composite_list": ""}"#, Propagation::None, "nothing is listed"),
-        (r#"{"composite_list": "none"}"#, Propagation::None, "none"),
-        (r#"{"composite_list": "tracecontext,none"}"#, Propagation::None, "none goes before"),
+        (r#"{"composite": [{"baggage": {}}]}"#, NO_FORMAT, "baggage carries no context"),
+        (r#"{"composite": []}"#, NO_FORMAT, "nothing is named"),
+        (r#"{"composite_list": ""}"#, NO_FORMAT, "nothing is listed"),
+        (r#"{"composite_list": "none"}"#, NO_FORMAT, "none"),
+        (r#"{"composite_list": "tracecontext,none"}"#, NO_FORMAT, "none goes before"),
         (
             r#"{"composite": [{"tracecontext": {}}], "composite_list": "none"}"#,
-            Propagation::None,
+            NO_FORMAT,
             "none goes before, wherever it stands",
         ),
     ];
     for (propagator, expected, reason) in cases {
         let config = parse(&format!("{{\"propagator\": {propagator}}}")).expect(reason);
-        assert_eq!(config.propagation, expected, "{reason}");
+        assert_eq!(formats(&config), expected, "{reason}");
     }
-    for (list, expected) in
-        [("none", Propagation::None), ("baggage,tracecontext", Propagation::TraceContext)]
-    {
+    for (list, expected) in [("none", NO_FORMAT), ("baggage,tracecontext", TRACE_CONTEXT)] {
         let Parsed { config, warnings } = with_environment("{}", &[("OTEL_PROPAGATORS", list)]);
-        assert_eq!((config.propagation, warnings), (expected, Vec::new()), "{list}");
+        assert_eq!(formats(&config), expected, "{list}");
+        assert_eq!(warnings, Vec::<String>::new(), "{list}");
     }
 }
 
@@ -258,7 +278,7 @@ fn variables_apply_where_the_document_is_silent() {
     let text =
         |name: &str, value: &str| (name.to_owned(), AttributeValue::String(value.to_owned()));
     assert_eq!(config.resource, [text("service.name", "of-variable"), text("team", "a b")]);
-    assert_eq!(config.sampler, Sampler::TraceIdRatio(Threshold::from_ratio(0.5).expect("valid")));
+    assert_eq!(shown(&config), shown_as(&ratio(0.5)));
     assert_eq!(config.batch.schedule_delay, Duration::from_millis(250));
     assert_eq!((config.batch.max_queue_spans, config.batch.max_batch_spans), (400, 400));
     assert_eq!(config.exporter.authority, "c:4318");
@@ -269,13 +289,13 @@ fn variables_apply_where_the_document_is_silent() {
         config.limits,
         SpanLimits { attribute_count: 32, attribute_value_length: Some(100) }
     );
-    assert_eq!(config.propagation, Propagation::None, "baggage alone carries no context");
+    assert_eq!(formats(&config), NO_FORMAT, "baggage alone carries no context");
     assert!(config.disabled);
 
     let json = include_str!("tests/complete.json");
     let Parsed { config, .. } = with_environment(json, &variables);
     let plain = parse(json).expect("valid");
-    assert_eq!(config.sampler, plain.sampler, "the document goes before the variables");
+    assert_eq!(shown(&config), shown(&plain), "the document goes before the variables");
     assert_eq!(config.exporter, plain.exporter, "the document goes before the variables");
     assert_eq!(config.batch, plain.batch, "the document goes before the variables");
 }
@@ -341,9 +361,9 @@ fn variables_that_make_no_sense_are_ignored_with_a_warning() {
             "{warning}"
         );
     }
-    let ratio = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
-    let Parsed { config, warnings } = with_environment("{}", &ratio);
-    assert_eq!(config.sampler, Sampler::TraceIdRatio(Threshold::from_ratio(1.0).expect("valid")));
+    let variables = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
+    let Parsed { config, warnings } = with_environment("{}", &variables);
+    assert_eq!(shown(&config), shown_as(&ratio(1.0)));
     assert_eq!(warnings.len(), 1, "the argument is ignored");
     let batch =
         r#"{"tracer_provider": {"processors": [{"batch": {"max_export_batch_size": 600}}]}}"#;

@@ -34,7 +34,7 @@ pub enum Answer<'a> {
 
 /// A status that is not a success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum AnswerStatus {
     /// Of HTTP.
     Http(u16),
     /// Of gRPC.
@@ -55,12 +55,12 @@ pub enum Failure {
     /// A status that says "later" (OTLP/HTTP, section Retryable Response Codes; OTLP/gRPC, section Failures).
     Unavailable {
         /// The status.
-        status: Status,
+        status: AnswerStatus,
         /// How long the collector asks to be left alone.
         retry_after: Option<Duration>,
     },
     /// Any other status.
-    Refused(Status),
+    Refused(AnswerStatus),
 }
 
 /// How an export ended.
@@ -87,7 +87,7 @@ impl ExportOutcome {
             // The host's own for a timeout, and a gateway's.
             (Answer::Http { status: 504, .. }, _) => Failure::Timeout,
             (Answer::Http { status: status @ (429 | 502 | 503), retry_after, .. }, _) => {
-                Failure::Unavailable { status: Status::Http(status), retry_after }
+                Failure::Unavailable { status: AnswerStatus::Http(status), retry_after }
             }
             (Answer::Http { status: 200..300, body, .. }, Protocol::HttpProtobuf) => {
                 return Self::Taken(partial_success(body));
@@ -96,7 +96,7 @@ impl ExportOutcome {
                 return Self::Taken(partial_success_of_json(body));
             }
             // Without a gRPC status a success is none.
-            (Answer::Http { status, .. }, _) => Failure::Refused(Status::Http(status)),
+            (Answer::Http { status, .. }, _) => Failure::Refused(AnswerStatus::Http(status)),
         })
     }
 }
@@ -108,7 +108,7 @@ fn failure_of_grpc(code: u32, retry_after: Option<Duration>) -> Option<Failure> 
     const DEADLINE_EXCEEDED: u32 = 4;
     /// Transient only if the collector says when to come back (OTLP/gRPC Throttling).
     const RESOURCE_EXHAUSTED: u32 = 8;
-    let status = Status::Grpc(code);
+    let status = AnswerStatus::Grpc(code);
     match code {
         0 => None,
         DEADLINE_EXCEEDED => Some(Failure::Timeout),
@@ -156,8 +156,8 @@ impl fmt::Display for Failure {
             Self::Timeout => formatter.write_str("no answer in time"),
             Self::Reset => formatter.write_str("the connection broke"),
             Self::Unavailable { status, .. } | Self::Refused(status) => match status {
-                Status::Http(status) => write!(formatter, "the answer was {status}"),
-                Status::Grpc(code) => write!(formatter, "the answer was gRPC status {code}"),
+                AnswerStatus::Http(status) => write!(formatter, "the answer was {status}"),
+                AnswerStatus::Grpc(code) => write!(formatter, "the answer was gRPC status {code}"),
             },
         }
     }
@@ -173,11 +173,11 @@ mod tests {
         ExportOutcome::Taken(PartialSuccess { rejected_spans, ..PartialSuccess::default() })
     }
 
-    fn refused(status: Status) -> ExportOutcome {
+    fn refused(status: AnswerStatus) -> ExportOutcome {
         ExportOutcome::Failed(Failure::Refused(status))
     }
 
-    fn busy(status: Status, retry_after: Option<Duration>) -> ExportOutcome {
+    fn busy(status: AnswerStatus, retry_after: Option<Duration>) -> ExportOutcome {
         ExportOutcome::Failed(Failure::Unavailable { status, retry_after })
     }
 
@@ -192,7 +192,7 @@ mod tests {
         let json = br#"{"partialSuccess": {"rejectedSpans": "3"}}"#;
         let [protobuf, of_json, grpc] =
             [Protocol::HttpProtobuf, Protocol::HttpJson, Protocol::Grpc];
-        let http = Status::Http;
+        let http = AnswerStatus::Http;
         let cases = [
             (response(200), protobuf, taken(0), "taken"),
             (response(202), protobuf, taken(0), "taken, for later"),
@@ -228,15 +228,21 @@ mod tests {
             (with(&zipped), taken(0), "OK, compressed".to_owned()),
             (with(&framed[..4]), taken(0), "OK, cut".to_owned()),
             (grpc(4, LATER), TIMEOUT, "DEADLINE_EXCEEDED".to_owned()),
-            (grpc(8, LATER), busy(Status::Grpc(8), LATER), "RESOURCE_EXHAUSTED, RetryInfo".into()),
-            (grpc(8, None), refused(Status::Grpc(8)), "RESOURCE_EXHAUSTED alone".to_owned()),
-            (grpc(99, None), refused(Status::Grpc(99)), "no code".to_owned()),
+            (
+                grpc(8, LATER),
+                busy(AnswerStatus::Grpc(8), LATER),
+                "RESOURCE_EXHAUSTED, RetryInfo".into(),
+            ),
+            (grpc(8, None), refused(AnswerStatus::Grpc(8)), "RESOURCE_EXHAUSTED alone".to_owned()),
+            (grpc(99, None), refused(AnswerStatus::Grpc(99)), "no code".to_owned()),
         ];
         for code in [1, 10, 11, 14, 15] {
-            cases.push((grpc(code, None), busy(Status::Grpc(code), None), format!("{code}")));
+            let later = busy(AnswerStatus::Grpc(code), LATER);
+            cases.push((grpc(code, LATER), later, format!("{code}, RetryInfo")));
+            cases.push((grpc(code, None), busy(AnswerStatus::Grpc(code), None), format!("{code}")));
         }
         for code in [2, 3, 5, 6, 7, 9, 12, 13, 16] {
-            cases.push((grpc(code, LATER), refused(Status::Grpc(code)), format!("{code}")));
+            cases.push((grpc(code, LATER), refused(AnswerStatus::Grpc(code)), format!("{code}")));
         }
         for (answer, expected, reason) in cases {
             assert_eq!(ExportOutcome::of_answer(answer, Protocol::Grpc), expected, "{reason}");
@@ -245,11 +251,11 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        let busy = Failure::Unavailable { status: Status::Http(503), retry_after: None };
+        let busy = Failure::Unavailable { status: AnswerStatus::Http(503), retry_after: None };
         for failure in [Failure::NoUpstream, Failure::Timeout, Failure::Reset, busy] {
             assert!(failure.is_transient(), "{failure}");
         }
-        for status in [Status::Http(400), Status::Http(500), Status::Grpc(3)] {
+        for status in [AnswerStatus::Http(400), AnswerStatus::Http(500), AnswerStatus::Grpc(3)] {
             assert!(!Failure::Refused(status).is_transient(), "{status:?}");
         }
         assert!(!Failure::NoCluster.is_transient());

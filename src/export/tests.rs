@@ -1,11 +1,11 @@
-use super::answer::Status;
+use super::answer::AnswerStatus;
 use super::*;
 use crate::otlp::response::PartialSuccess;
 
 const INITIAL: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(4);
 const GIVE_UP: Duration = Duration::from_secs(10);
-const BUSY: Failure = Failure::Unavailable { status: Status::Http(503), retry_after: None };
+const BUSY: Failure = Failure::Unavailable { status: AnswerStatus::Http(503), retry_after: None };
 /// The random number that gives the shortest wait.
 const SHORTEST: u64 = 0;
 
@@ -34,8 +34,8 @@ fn send(exporter: &mut Exporter, now: Duration, name: u32) {
     match exporter.ready(now) {
         Ready::No => panic!("nothing is ready at {now:?}"),
         Ready::Next => drop(exporter.begin(Batch::of(3), now, |_| &[])),
-        Ready::Again(spans) => {
-            assert_eq!(spans, 3, "the batch that it has");
+        Ready::Again => {
+            assert_eq!(exporter.spans(), 3, "the batch that it has");
             assert!(exporter.resend(now, |_| &[]).is_some(), "it is there");
         }
     }
@@ -57,7 +57,7 @@ fn a_batch_is_sent_again_after_a_wait_until_it_is_taken() {
     let mut exporter = exporter();
     send(&mut exporter, at(0), 1);
     assert_eq!(exporter.ready(at(0)), Ready::No, "one batch at a time");
-    assert!(matches!(fail(&mut exporter, BUSY, at(0), 1), Attempt::Again(3, BUSY)));
+    assert!(matches!(fail(&mut exporter, BUSY, at(0), 1), Attempt::Again(BUSY)));
     assert_eq!(exporter.ready(at(0)), Ready::No, "not at once");
     assert!(!exporter.is_idle(), "the batch is kept");
     send(&mut exporter, at(1), 2);
@@ -88,7 +88,7 @@ fn a_batch_is_given_up_after_its_time() {
 
 #[test]
 fn what_may_not_pass_is_not_tried_again() {
-    for failure in [Failure::NoCluster, Failure::Refused(Status::Http(400))] {
+    for failure in [Failure::NoCluster, Failure::Refused(AnswerStatus::Http(400))] {
         let mut exporter = exporter();
         for name in 1..=MAX_REFUSALS {
             send(&mut exporter, at(0), name);
@@ -106,7 +106,7 @@ fn what_may_not_pass_is_not_tried_again() {
 #[test]
 fn the_collector_is_left_alone_for_as_long_as_it_asks() {
     let asks = |seconds| Failure::Unavailable {
-        status: Status::Http(429),
+        status: AnswerStatus::Http(429),
         retry_after: Some(at(seconds)),
     };
     let mut exporter = exporter();
@@ -139,10 +139,42 @@ fn only_the_answer_to_the_call_counts() {
 }
 
 #[test]
+fn a_success_ends_a_row_of_failures() {
+    let mut exporter = exporter();
+    for round in 0..2 {
+        send(&mut exporter, at(round * 10), 1);
+        fail(&mut exporter, BUSY, at(round * 10), 1);
+        assert!(!exporter.is_eager(), "round {round}: it waits");
+        assert_eq!(exporter.ready(at(round * 10)), Ready::No);
+        send(&mut exporter, at(round * 10 + 1), 2);
+        take(&mut exporter, at(round * 10 + 1), 2);
+        assert!(exporter.is_eager(), "round {round}: all is well");
+    }
+    // A row that goes on is longer than a second, even at its shortest, once chance is on the other side.
+    let longest = |exporter: &mut Exporter, now| {
+        send(exporter, now, 3);
+        let outcome = ExportOutcome::Failed(BUSY);
+        exporter.handle_answer(3, outcome, now, 1000);
+        (0..10).find(|wait| exporter.ready(now + at(*wait)) != Ready::No)
+    };
+    assert_eq!(longest(&mut exporter, at(100)), Some(2), "the first of a new row");
+}
+
+#[test]
+fn after_a_failure_nothing_is_sent_early() {
+    let mut exporter = exporter();
+    assert!(exporter.is_idle() && exporter.is_eager(), "at first");
+    send(&mut exporter, at(0), 1);
+    assert!(!exporter.is_eager() && exporter.is_in_flight(), "one batch at a time");
+    fail(&mut exporter, Failure::Refused(AnswerStatus::Http(400)), at(0), 1);
+    assert!(exporter.is_idle() && !exporter.is_eager(), "it was refused");
+}
+
+#[test]
 fn a_call_that_was_not_made_is_made_again() {
     let mut exporter = exporter();
     exporter.begin(Batch::of(3), at(0), |_| &[]);
     let attempt = exporter.handle_not_called(Failure::NoUpstream, at(0), SHORTEST);
-    assert!(matches!(attempt, Some(Attempt::Again(3, Failure::NoUpstream))));
+    assert!(matches!(attempt, Some(Attempt::Again(Failure::NoUpstream))));
     send(&mut exporter, at(1), 1);
 }

@@ -3,14 +3,16 @@
 //! It moves bytes; what they mean is the business of those who ask.
 
 use super::{abi, returned};
-use crate::handover::NotLeft;
-use crate::succession::VmKind;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
 
 /// A queue of the process, for all VMs with this one's `vm_id`. It lasts as long as one of them does.
 #[derive(Debug)]
 pub struct SharedQueue(u32);
+
+/// The host does not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
 
 impl SharedQueue {
     /// Opens the queue of this name; what is in it stays. None if the host has no queues.
@@ -27,11 +29,11 @@ impl SharedQueue {
     ///
     /// # Errors
     /// The host does not take it.
-    pub fn push(&self, message: &[u8]) -> Result<(), NotLeft> {
+    pub fn push(&self, message: &[u8]) -> Result<(), Refused> {
         // SAFETY: the message is a valid slice.
         let status =
             unsafe { abi::proxy_enqueue_shared_queue(self.0, message.as_ptr(), message.len()) };
-        if status == Status::Ok as u32 { Ok(()) } else { Err(NotLeft) }
+        if status == Status::Ok as u32 { Ok(()) } else { Err(Refused) }
     }
 
     /// Takes the oldest message; nobody else gets it. Costs little if there is none.
@@ -44,68 +46,36 @@ impl SharedQueue {
     }
 }
 
-/// Notes in which kind of VM a filter of this name was configured last, for all VMs of one `vm_id`.
-pub fn note_kind(name: &str, kind: VmKind) {
-    // Without a stamp that is expected, the last one to write wins.
-    let value = kind.0.to_le_bytes();
-    let result = hostcalls::set_shared_data(&kind_key(name), Some(&value), None);
-    debug_assert!(result.is_ok(), "no stamp is expected");
-}
-
-/// In which kind of VM a filter of this name was configured last, if that is known.
-#[must_use]
-pub fn latest_kind(name: &str) -> Option<VmKind> {
-    let (value, _) = hostcalls::get_shared_data(&kind_key(name)).ok()?;
-    Some(VmKind(u64::from_le_bytes(*value?.first_chunk()?)))
-}
-
-fn kind_key(name: &str) -> String {
-    format!("otel-proxy-wasm.vm_kind.{name}")
-}
-
-/// Where all VMs of one `vm_id` keep who holds how many spans.
-const LEDGER: &str = "otel-proxy-wasm.held.1";
-
-/// The stamp of a table that the host gave.
+/// Which of its values a key had when it was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp(u32);
+
+impl Stamp {
+    /// Of a key without a value. No value has this number: who expects it can only write what is not there.
+    pub const NO_VALUE: Self = Self(u32::MAX);
+}
 
 /// Another VM has written in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overtaken;
 
-/// The ledger's table, empty if there is none yet.
+/// The value of a key, if it has one.
 #[must_use]
-pub fn read_ledger() -> (Vec<u8>, Stamp) {
-    let (table, stamp) = hostcalls::get_shared_data(LEDGER).unwrap_or_default();
-    (table.unwrap_or_default(), Stamp(stamp.unwrap_or(NO_STAMP)))
+pub fn read(key: &str) -> (Option<Vec<u8>>, Stamp) {
+    let (value, stamp) = hostcalls::get_shared_data(key).unwrap_or_default();
+    (value, stamp.map_or(Stamp::NO_VALUE, Stamp))
 }
 
-/// Writes the ledger's table.
+/// Writes a value, whatever was there.
+pub fn write(key: &str, value: &[u8]) {
+    let result = hostcalls::set_shared_data(key, Some(value), None);
+    debug_assert!(result.is_ok(), "no stamp is expected");
+}
+
+/// Writes a value in the place of the one that was read.
 ///
 /// # Errors
-/// It is not the table any more that was read.
-pub fn write_ledger(table: &[u8], stamp: Stamp) -> Result<(), Overtaken> {
-    hostcalls::set_shared_data(LEDGER, Some(table), Some(stamp.0)).map_err(|_| Overtaken)
-}
-
-/// A stamp that no value has: who expects it can only write what is not there.
-const NO_STAMP: u32 = u32::MAX;
-
-/// An identifier of this process, the same for all its workers and across reloads: the first
-/// proposal that was made.
-#[must_use]
-pub fn agree_on_instance(proposal: &str) -> String {
-    const KEY: &str = "otel-proxy-wasm.service.instance.id";
-    let agreed = || {
-        let (value, _) = hostcalls::get_shared_data(KEY).ok()?;
-        String::from_utf8(value?).ok()
-    };
-    agreed().unwrap_or_else(|| {
-        // Only the first of several workers succeeds.
-        match hostcalls::set_shared_data(KEY, Some(proposal.as_bytes()), Some(NO_STAMP)) {
-            Ok(()) => proposal.to_owned(),
-            Err(_) => agreed().unwrap_or_else(|| proposal.to_owned()),
-        }
-    })
+/// It is not there any more.
+pub fn replace(key: &str, value: &[u8], stamp: Stamp) -> Result<(), Overtaken> {
+    hostcalls::set_shared_data(key, Some(value), Some(stamp.0)).map_err(|_| Overtaken)
 }

@@ -52,7 +52,7 @@ static SCOPE_SPANS: [Field; 3] = [
     field(3, "schemaUrl", Kind::Text),
 ];
 static SCOPE: [Field; 2] = [field(1, "name", Kind::Text), field(2, "version", Kind::Text)];
-static SPAN: [Field; 12] = [
+static SPAN: [Field; 13] = [
     field(1, "traceId", Kind::Hex),
     field(2, "spanId", Kind::Hex),
     field(3, "traceState", Kind::Text),
@@ -63,8 +63,15 @@ static SPAN: [Field; 12] = [
     field(8, "endTimeUnixNano", Kind::LongNumber),
     field(9, "attributes", Kind::Messages(&KEY_VALUE)),
     field(10, "droppedAttributesCount", Kind::Number),
+    field(13, "links", Kind::Messages(&LINK)),
     field(15, "status", Kind::Message(&STATUS)),
     field(16, "flags", Kind::Number),
+];
+static LINK: [Field; 4] = [
+    field(1, "traceId", Kind::Hex),
+    field(2, "spanId", Kind::Hex),
+    field(3, "traceState", Kind::Text),
+    field(6, "flags", Kind::Number),
 ];
 static STATUS: [Field; 2] = [field(2, "message", Kind::Text), field(3, "code", Kind::Number)];
 static KEY_VALUE: [Field; 2] =
@@ -170,13 +177,12 @@ fn write_text(text: &str, json: &mut Vec<u8>) {
 
 /// A number, or the text for what JSON has no number for (Protocol Buffers, section JSON Mapping).
 fn double(value: f64) -> String {
-    if value.is_nan() {
-        return "\"NaN\"".to_owned();
+    match serde_json::Number::from_f64(value) {
+        Some(number) => number.to_string(),
+        None if value.is_nan() => "\"NaN\"".to_owned(),
+        None if value > 0.0 => "\"Infinity\"".to_owned(),
+        None => "\"-Infinity\"".to_owned(),
     }
-    if value.is_infinite() {
-        return if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" }.to_owned();
-    }
-    format!("{value:?}")
 }
 
 /// All values of a field, in their order.

@@ -1,12 +1,10 @@
-//! What a collector says of a gRPC call that failed: when to come back, and its own words.
+//! What a collector says of a gRPC call that failed: when to come back.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use percent_encoding::percent_decode;
 use prost::Message;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// Padded or not (gRPC over HTTP2, section Requests: Binary-Header).
@@ -23,7 +21,7 @@ const MAX_DELAY: Duration = Duration::from_hours(24);
 #[must_use]
 pub fn retry_delay(details: &[u8]) -> Option<Duration> {
     let bytes = BASE64.decode(details).ok()?;
-    let status = Status::decode(bytes.as_slice()).ok()?;
+    let status = RpcStatus::decode(bytes.as_slice()).ok()?;
     let info = status.details.iter().find(|it| it.type_url.ends_with("/google.rpc.RetryInfo"))?;
     let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
     let seconds = u64::try_from(delay.seconds).ok()?;
@@ -31,15 +29,9 @@ pub fn retry_delay(details: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, nanos).min(MAX_DELAY))
 }
 
-/// The text of `grpc-message` (gRPC over HTTP2, section Responses: Status-Message).
-#[must_use]
-pub fn message(value: &[u8]) -> Cow<'_, str> {
-    percent_decode(value).decode_utf8_lossy()
-}
-
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, Message)]
-struct Status {
+struct RpcStatus {
     #[prost(message, repeated, tag = "3")]
     details: Vec<Any>,
 }
@@ -80,7 +72,7 @@ mod tests {
         let value = RetryInfo { retry_delay: Some(delay) }.encode_to_vec();
         let other = Any { type_url: "type.googleapis.com/google.rpc.Help".into(), value: vec![1] };
         let info = Any { type_url: type_url.into(), value };
-        Status { details: vec![other, info] }.encode_to_vec()
+        RpcStatus { details: vec![other, info] }.encode_to_vec()
     }
 
     #[test]
@@ -104,12 +96,6 @@ mod tests {
         assert_eq!(retry_delay(b""), None, "no details");
         assert_eq!(retry_delay(b"*"), None, "no base64");
         assert_eq!(retry_delay(b"////"), None, "no message");
-    }
-
-    #[test]
-    fn a_message_is_percent_encoded() {
-        assert_eq!(message(b"no%20%C3%A9"), "no \u{e9}");
-        assert_eq!(message(b"100% %ff"), "100% \u{fffd}", "what can't be decoded stays");
     }
 
     proptest! {

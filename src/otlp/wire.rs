@@ -12,6 +12,11 @@ pub(crate) const fn fixed64(field: u8) -> u8 {
     field << 3 | WireType::SixtyFourBit as u8
 }
 
+/// The key of a 32-bit field below 16.
+pub(crate) const fn fixed32(field: u8) -> u8 {
+    field << 3 | WireType::ThirtyTwoBit as u8
+}
+
 /// The key of a length-delimited field below 16.
 pub(crate) const fn length_delimited(field: u8) -> u8 {
     field << 3 | WireType::LengthDelimited as u8

@@ -2,8 +2,13 @@
 //!
 //! Only the text of the headers; what to do with a context is decided elsewhere.
 
+use super::Propagator;
+use super::changes::Changes;
 use crate::context::{SpanContext, TraceFlags, TraceState, trim_white_space};
+use crate::envoy::headers::Headers;
 use crate::id::{SpanId, TraceId, hex_digits, hex_value};
+use crate::probe::Known;
+use std::borrow::Cow;
 
 /// The header that names the parent.
 pub const TRACEPARENT: &str = "traceparent";
@@ -76,94 +81,61 @@ impl TraceParent {
     }
 }
 
-/// What a request's headers say of its caller.
-#[derive(Debug, Default)]
-pub struct Incoming {
-    /// The caller's context, if it is valid.
-    pub parent: Option<SpanContext>,
-    /// How the traceparent header stands to the parent.
-    pub traceparent: HeaderState,
-    /// How the tracestate headers stand to the parent's tracestate.
-    pub tracestate: HeaderState,
-}
+/// The format (W3C Trace Context, Level 2).
+#[derive(Debug)]
+pub struct TraceContext;
 
-impl Incoming {
-    /// A request of which is known only that it has no traceparent: a tracestate would not be valid.
-    #[must_use]
-    pub fn without_traceparent() -> Self {
-        Self { tracestate: HeaderState::Discarded, ..Self::default() }
+impl Propagator for TraceContext {
+    fn name(&self) -> &'static str {
+        "tracecontext"
     }
-}
 
-/// How the headers of a name stand to what was read from them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HeaderState {
-    /// There is none.
-    #[default]
-    Absent,
-    /// They say what was read.
-    Valid,
-    /// They were refused, or there is no valid parent.
-    Discarded,
-}
+    fn fields(&self) -> &'static [&'static str] {
+        &[TRACEPARENT, TRACESTATE]
+    }
 
-/// Reads a request's context from all its headers: (name, value) pairs with lowercase names.
-pub fn extract<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Incoming {
-    let mut traceparent = Header::Absent;
-    let mut tracestate = Header::Absent;
-    for (name, value) in headers {
-        if name == TRACEPARENT.as_bytes() {
-            traceparent.add(value);
-        } else if name == TRACESTATE.as_bytes() {
-            tracestate.add(value);
+    fn carriers(&self) -> &'static [&'static str] {
+        &[TRACEPARENT]
+    }
+
+    fn extract(&self, headers: &Headers) -> Option<SpanContext> {
+        let parent = TraceParent::parse(&joined(headers, TRACEPARENT)?)?;
+        // A tracestate without a valid traceparent is not even read (section 3.3.1).
+        Some(parent.with_trace_state(joined(headers, TRACESTATE).as_deref()))
+    }
+
+    fn inject(
+        &self,
+        context: &SpanContext,
+        parent: Option<&SpanContext>,
+        known: Known<'_>,
+        changes: &mut Changes,
+    ) {
+        let presence = |name| known.presence(name, self.carriers());
+        changes.set(TRACEPARENT, &traceparent(context), presence(TRACEPARENT));
+        let state = &context.trace_state;
+        if state.is_empty() {
+            changes.remove(TRACESTATE, presence(TRACESTATE));
+        } else if parent.is_none_or(|parent| parent.trace_state != *state) {
+            changes.set(TRACESTATE, state.as_str().as_bytes(), presence(TRACESTATE));
         }
     }
-    let parent = traceparent.joined().and_then(TraceParent::parse);
-    // A tracestate without a valid traceparent is not even read (section 3.3.1).
-    let parent = parent.map(|parent| parent.with_trace_state(tracestate.joined()));
-    let has_state = parent.as_ref().is_some_and(|parent| !parent.trace_state.is_empty());
-    Incoming {
-        traceparent: traceparent.state(parent.is_some()),
-        tracestate: tracestate.state(has_state),
-        parent,
-    }
 }
 
-/// The values of all headers of one name.
-enum Header<'a> {
-    Absent,
-    One(&'a [u8]),
-    /// Joined by commas.
-    Several(Vec<u8>),
-}
-
-impl<'a> Header<'a> {
-    fn add(&mut self, value: &'a [u8]) {
-        match self {
-            Self::Absent => *self = Self::One(value),
-            Self::One(first) => *self = Self::Several([*first, value].join(&b',')),
-            Self::Several(values) => {
-                values.push(b',');
-                values.extend_from_slice(value);
-            }
-        }
+/// The values of all headers of one name, joined by commas. None if there is none.
+fn joined<'a>(headers: &'a Headers, name: &str) -> Option<Cow<'a, [u8]>> {
+    let mut values = headers.all(name);
+    let first = values.next()?;
+    let mut values = values.peekable();
+    if values.peek().is_none() {
+        return Some(Cow::Borrowed(first));
     }
-
-    fn state(&self, was_read: bool) -> HeaderState {
-        match self {
-            Self::Absent => HeaderState::Absent,
-            Self::One(_) | Self::Several(_) if was_read => HeaderState::Valid,
-            Self::One(_) | Self::Several(_) => HeaderState::Discarded,
-        }
+    let mut all = first.to_vec();
+    for value in values {
+        all.push(b',');
+        all.extend_from_slice(value);
     }
-
-    fn joined(&self) -> Option<&[u8]> {
-        match self {
-            Self::Absent => None,
-            Self::One(value) => Some(value),
-            Self::Several(values) => Some(values),
-        }
-    }
+    Some(Cow::Owned(all))
 }
 
 /// The traceparent that we send: always version 00, whatever came (section 4.3).
@@ -197,7 +169,9 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::changes::HeaderChange;
     use super::*;
+    use crate::envoy::wire::HeaderMap;
     use proptest::prelude::*;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -241,35 +215,90 @@ mod tests {
         }
     }
 
+    fn select(headers: &[(&str, &str)]) -> Headers {
+        let names = TraceContext.fields().iter().copied().collect();
+        Headers::select(HeaderMap::of(headers), &names)
+    }
+
     #[test]
     fn headers_are_read_together() {
         let valid = format!("00-{TRACE}-{SPAN}-01");
         let parent = ("traceparent", valid.as_str());
-        let cases: &[(&[(&str, &str)], Option<&str>, HeaderState, &str)] = &[
-            (&[("accept", "*/*")], None, HeaderState::Absent, "neither"),
-            (&[parent], Some(""), HeaderState::Absent, "a parent alone"),
-            (&[parent, ("tracestate", "a=1")], Some("a=1"), HeaderState::Valid, "both"),
+        let cases: &[(&[(&str, &str)], Option<&str>, &str)] = &[
+            (&[("accept", "*/*")], None, "neither"),
+            (&[parent], Some(""), "a parent alone"),
+            (&[parent, ("tracestate", "a=1")], Some("a=1"), "both"),
             (
-                &[("tracestate", "a=1"), parent, ("tracestate", "b=2")],
-                Some("a=1,b=2"),
-                HeaderState::Valid,
-                "two tracestates",
+                &[("tracestate", "a=1"), parent, ("tracestate", "b=2"), ("tracestate", "c=3")],
+                Some("a=1,b=2,c=3"),
+                "three tracestates",
             ),
-            (
-                &[parent, ("tracestate", "a=1,a=2")],
-                Some(""),
-                HeaderState::Discarded,
-                "a bad tracestate",
-            ),
-            (&[("tracestate", "a=1")], None, HeaderState::Discarded, "a tracestate alone"),
-            (&[parent, parent], None, HeaderState::Absent, "two parents"),
+            (&[parent, ("tracestate", "a=1,a=2")], Some(""), "a bad tracestate"),
+            (&[("tracestate", "a=1")], None, "a tracestate alone"),
+            (&[parent, parent], None, "two parents"),
         ];
-        for (headers, state, header_state, reason) in cases {
-            let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-            let incoming = extract(pairs);
-            let found = incoming.parent.as_ref().map(|parent| parent.trace_state.as_str());
+        for (headers, state, reason) in cases {
+            let parent = TraceContext.extract(&select(headers));
+            let found = parent.as_ref().map(|parent| parent.trace_state.as_str());
             assert_eq!(found, *state, "{reason}");
-            assert_eq!(incoming.tracestate, *header_state, "{reason}");
+        }
+    }
+
+    #[test]
+    fn headers_are_changed_as_little_as_needed() {
+        type Case<'a> = (
+            Option<&'a [(&'a str, &'a str)]>,
+            Option<&'a str>,
+            &'a str,
+            [Option<HeaderChange<'a>>; 2],
+            &'a str,
+        );
+        use HeaderChange::{Add, Remove, Replace};
+        let own = format!("00-{TRACE}-{SPAN}-01");
+        let came = ("traceparent", "anything");
+        let traceparent = own.as_bytes();
+        let context = |state: &str| {
+            let parent = TraceParent::parse(traceparent).expect("valid");
+            parent.with_trace_state(Some(state.as_bytes()))
+        };
+        let state = ("tracestate", "a=1");
+        let add = Some(Add(TRACEPARENT, traceparent));
+        let replace = Some(Replace(TRACEPARENT, traceparent));
+        let cases: &[Case<'_>] = &[
+            (None, None, "", [add, Some(Remove(TRACESTATE))], "a tracestate may be there"),
+            (None, None, "ot=th:8", [add, Some(Replace(TRACESTATE, b"ot=th:8"))], "or one of ours"),
+            (Some(&[]), None, "", [add, None], "nothing came"),
+            (Some(&[]), None, "ot=th:8", [add, Some(Add(TRACESTATE, b"ot=th:8"))], "ours alone"),
+            (Some(&[state]), None, "", [add, Some(Remove(TRACESTATE))], "a tracestate alone"),
+            (Some(&[came]), Some(""), "", [replace, None], "a parent alone"),
+            (Some(&[came, state]), Some("a=1"), "a=1", [replace, None], "a state that goes on"),
+            (
+                Some(&[came, state]),
+                Some("a=1"),
+                "ot=th:8,a=1",
+                [replace, Some(Replace(TRACESTATE, b"ot=th:8,a=1"))],
+                "a state that is another one now",
+            ),
+            (
+                Some(&[came, ("tracestate", "a=1,a=2")]),
+                Some(""),
+                "",
+                [replace, Some(Remove(TRACESTATE))],
+                "a state that was refused",
+            ),
+        ];
+        for (headers, parent, own_state, expected, reason) in cases {
+            let headers = headers.map(select);
+            let mut changes = Changes::default();
+            let parent = parent.map(context);
+            TraceContext.inject(
+                &context(own_state),
+                parent.as_ref(),
+                headers.as_ref().into(),
+                &mut changes,
+            );
+            let expected: Vec<_> = expected.iter().flatten().copied().collect();
+            assert_eq!(changes.iter().collect::<Vec<_>>(), expected, "{reason}");
         }
     }
 

@@ -39,9 +39,8 @@ impl Threshold {
         let shift = 4 * (Self::DIGITS - digits);
         let half = (1_u64 << shift) >> 1;
         let rounded = ((exact + half) >> shift) << shift;
-        // Invariant: rounding up may reach 2^56, but never passes it. A share above zero is never
-        // rounded to nothing.
-        Some(Self(if kept > 0 && rounded >= Self::NEVER { exact } else { rounded }))
+        // Invariant: of a share above zero more is kept than what rounding up can take, so that 2^56 is never reached.
+        Some(Self(rounded))
     }
 
     /// Reads a `th` value: 1 to 14 lowercase hexadecimal digits, trailing zeros left out.
@@ -103,6 +102,11 @@ mod tests {
             (0.01, "fd70a", "a hundredth"),
             (0.001, "ffbe77", "a thousandth"),
             (1.0 / 16.0, "f", "a sixteenth"),
+            (0.9, "199a", "nearly all: after a digit that is not zero"),
+            (0.99, "028f6", "after one zero"),
+            (0.999, "004189", "after two zeros"),
+            (0.9999, "00068dc", "after three zeros"),
+            (0.000_1, "fff9724", "a ten-thousandth"),
         ];
         for (ratio, expected, reason) in cases {
             let threshold = Threshold::from_ratio(ratio).expect("within range");

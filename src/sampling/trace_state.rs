@@ -68,6 +68,8 @@ mod tests {
             ("ot=rv:00000000000001", Some(1), "fourteen digits"),
             ("ot=th:8;rv:00000000000001", Some(1), "after another sub-key"),
             ("ot=rv:0000000000001", None, "thirteen digits"),
+            ("ot=rv:000000000000001", None, "fifteen digits"),
+            ("ot=rv:", None, "none"),
             ("ot=rv:0000000000000F", None, "uppercase"),
             ("ot=xrv:00000000000001", None, "another sub-key"),
             ("other=rv:00000000000001", None, "another member"),
@@ -80,10 +82,18 @@ mod tests {
 
     #[test]
     fn the_member_stays_within_its_length() {
-        let state = format!("ot=a:{},b:1", "x".repeat(250)).replace(",b", ";b");
-        let state = TraceState::parse(state.as_bytes()).expect("valid");
         let threshold = Threshold::from_ratio(0.001).expect("valid");
-        let state = with_threshold(&state, threshold);
-        assert_eq!(state.as_str(), "ot=th:ffbe77;b:1", "what does not fit goes, the rest stays");
+        let own = "th:ffbe77".len();
+        for (length, stays) in [(MAX_LENGTH - own - ";a:;b:1".len(), true), (246, false)] {
+            let long = "x".repeat(length);
+            let state = format!("ot=a:{long};b:1");
+            let state = TraceState::parse(state.as_bytes()).expect("valid");
+            let state = with_threshold(&state, threshold);
+            let value = state.get(MEMBER).expect("ours");
+            let expected =
+                if stays { format!("th:ffbe77;a:{long};b:1") } else { "th:ffbe77;b:1".to_owned() };
+            assert_eq!(value, expected, "what does not fit goes, the rest stays");
+            assert_eq!(value.len() == MAX_LENGTH, stays, "up to the last character");
+        }
     }
 }

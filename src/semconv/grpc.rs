@@ -1,16 +1,10 @@
-//! gRPC: the names of the attributes, the status codes, and what counts as an error.
+//! gRPC: the status codes, and what counts as an error.
 //!
 //! (Semantic conventions 1.44.0, gRPC; release candidate.)
 
-use super::Outcome;
+use crate::envoy::attributes::Outcome;
 use crate::otlp::SpanKind;
 use std::borrow::Cow;
-
-pub(super) const RPC_METHOD: &str = "rpc.method";
-pub(super) const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
-pub(super) const RPC_SYSTEM_NAME: &str = "rpc.system.name";
-pub(super) const REQUEST_METADATA: &str = "rpc.request.metadata.";
-pub(super) const RESPONSE_METADATA: &str = "rpc.response.metadata.";
 
 const NAMES: [&str; 17] = [
     "OK",
@@ -104,7 +98,7 @@ impl StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semconv::flags::ResponseFlags;
+    use crate::envoy::flags::ResponseFlags;
 
     #[test]
     fn statuses_have_names_and_meanings() {
@@ -152,7 +146,13 @@ mod tests {
             (Some(200), ut, "DEADLINE_EXCEEDED", "the upstream was too slow"),
             (Some(200), 0, "UNKNOWN", "an answer without trailers"),
             (Some(503), 0, "UNAVAILABLE", "a plain 503"),
+            (Some(400), 0, "INTERNAL", "a plain 400"),
+            (Some(401), 0, "UNAUTHENTICATED", "a plain 401"),
             (Some(404), 0, "UNIMPLEMENTED", "a plain 404"),
+            (Some(429), 0, "UNAVAILABLE", "a plain 429"),
+            (Some(502), 0, "UNAVAILABLE", "a plain 502"),
+            (Some(504), 0, "UNAVAILABLE", "a plain 504"),
+            (Some(500), 0, "UNKNOWN", "a plain 500"),
             (Some(403), 0, "PERMISSION_DENIED", "a plain 403"),
         ];
         for (response_code, flags, name, reason) in cases {

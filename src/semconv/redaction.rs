@@ -25,7 +25,7 @@ pub fn query<'a>(query: &'a [u8], sensitive: &[String]) -> Cow<'a, [u8]> {
     let is_sensitive = |parameter: &[u8]| {
         let key = key_of(parameter);
         let value_follows = key.len() < parameter.len();
-        let key = percent_decoded(key);
+        let key = Cow::from(percent_encoding::percent_decode(key));
         value_follows && sensitive.iter().any(|name| name.as_bytes() == key.as_ref())
     };
     if !query.split(|byte| *byte == b'&').any(is_sensitive) {
@@ -62,27 +62,6 @@ pub fn authority(authority: &[u8]) -> Cow<'_, [u8]> {
 
 fn key_of(parameter: &[u8]) -> &[u8] {
     parameter.split(|byte| *byte == b'=').next().unwrap_or_default()
-}
-
-fn percent_decoded(key: &[u8]) -> Cow<'_, [u8]> {
-    if !key.contains(&b'%') {
-        return Cow::Borrowed(key);
-    }
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(key.len());
-    let mut rest = key.iter();
-    while let Some(byte) = rest.next() {
-        let mut ahead = rest.clone();
-        let pair = (digit(ahead.next()), digit(ahead.next()));
-        match pair {
-            (Some(high), Some(low)) if *byte == b'%' => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                rest = ahead;
-            }
-            _ => decoded.push(*byte),
-        }
-    }
-    Cow::Owned(decoded)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The headers of a request that the conventions ask for, found in one pass.
 
 use super::address::{self, HostPort};
+use super::facts::Origin;
 
 /// A request's headers of interest. Texts are empty where the header is absent; of several headers
 /// with one name the first counts.
@@ -23,19 +24,28 @@ pub struct RequestHeaders<'a> {
     x_forwarded_proto: &'a [u8],
 }
 
+/// What a request's headers say that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestProtocol {
+    /// Plain HTTP.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
 impl<'a> RequestHeaders<'a> {
     /// The names that [`RequestHeaders::read`] looks for.
-    pub const NAMES: [&'static [u8]; 10] = [
-        b":method",
-        b":path",
-        b":authority",
-        b":scheme",
-        b"user-agent",
-        b"content-type",
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
+    pub const NAMES: [&'static str; 10] = [
+        ":method",
+        ":path",
+        ":authority",
+        ":scheme",
+        "user-agent",
+        "content-type",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
     ];
 
     /// Reads (name, value) pairs with lowercase names.
@@ -63,14 +73,15 @@ impl<'a> RequestHeaders<'a> {
         request
     }
 
-    /// Whether this is a gRPC request (gRPC over HTTP/2: `application/grpc`, with `+` or `;` after).
+    /// What kind of request this is (gRPC over HTTP/2, Requests: the content type `application/grpc`, with `+` or `;` after).
     #[must_use]
-    pub fn is_grpc(&self) -> bool {
-        match self.content_type.strip_prefix(b"application/grpc") {
-            Some([]) => !self.path.is_empty(),
-            Some([next, ..]) => b"+;".contains(next) && !self.path.is_empty(),
+    pub fn protocol(&self) -> RequestProtocol {
+        let is_grpc = match self.content_type.strip_prefix(b"application/grpc") {
+            Some([]) => true,
+            Some([next, ..]) => b"+;".contains(next),
             None => false,
-        }
+        };
+        if is_grpc && !self.path.is_empty() { RequestProtocol::Grpc } else { RequestProtocol::Http }
     }
 
     /// `package.Service/Method`.
@@ -86,7 +97,7 @@ impl<'a> RequestHeaders<'a> {
         // An endpoint may have a path before these (OTLP exporter, section Endpoint URLs for OTLP/HTTP).
         const HTTP: [&[u8]; 3] = [b"/v1/traces", b"/v1/metrics", b"/v1/logs"];
         const GRPC: &[u8] = b"opentelemetry.proto.collector.";
-        if self.is_grpc() {
+        if self.protocol() == RequestProtocol::Grpc {
             return self.grpc_method().starts_with(GRPC);
         }
         let (path, _) = self.path_and_query();
@@ -102,14 +113,6 @@ impl<'a> RequestHeaders<'a> {
         (parts.next().unwrap_or_default(), parts.next())
     }
 
-    /// The scheme of the original request: `Forwarded`, `X-Forwarded-Proto`, the connection's.
-    #[must_use]
-    pub fn original_scheme(&self) -> &'a [u8] {
-        address::forwarded_parameter(self.forwarded, "proto")
-            .or(non_empty(address::first_entry(self.x_forwarded_proto)))
-            .unwrap_or(self.scheme)
-    }
-
     /// The original client: `Forwarded`, `X-Forwarded-For`; else it is the peer.
     #[must_use]
     pub fn client_address(&self) -> Option<&'a [u8]> {
@@ -117,13 +120,24 @@ impl<'a> RequestHeaders<'a> {
             .or_else(|| address::first_forwarded_for(self.x_forwarded_for))
     }
 
-    /// Whom the original request was for: `Forwarded`, `X-Forwarded-Host`, `:authority`.
+    /// Where the original request was for. Its scheme: `Forwarded`, `X-Forwarded-Proto`, the connection's; its
+    /// server: `Forwarded`, `X-Forwarded-Host`, `:authority`.
     #[must_use]
-    pub fn original_server(&self) -> HostPort<'a> {
-        let host = address::forwarded_parameter(self.forwarded, "host")
+    pub fn original(&self) -> Origin<'a> {
+        let scheme = address::forwarded_parameter(self.forwarded, "proto")
+            .or(non_empty(address::first_entry(self.x_forwarded_proto)))
+            .unwrap_or(self.scheme);
+        let authority = address::forwarded_parameter(self.forwarded, "host")
             .or(non_empty(address::first_entry(self.x_forwarded_host)))
             .unwrap_or(self.authority);
-        HostPort::parse(host)
+        Origin { scheme, authority, server: HostPort::parse(authority) }
+    }
+
+    /// Where the request goes on to, whatever is said of the original one.
+    #[must_use]
+    pub fn called(&self) -> Origin<'a> {
+        let (scheme, authority) = (self.scheme, self.authority);
+        Origin { scheme, authority, server: HostPort::parse(authority) }
     }
 }
 
@@ -170,8 +184,8 @@ mod tests {
         for (headers, client, server, scheme, reason) in cases {
             let request = read(headers);
             assert_eq!(request.client_address(), client.map(str::as_bytes), "{reason}");
-            assert_eq!(request.original_server().host, server.as_bytes(), "{reason}");
-            assert_eq!(request.original_scheme(), scheme.as_bytes(), "{reason}");
+            assert_eq!(request.original().server.host, server.as_bytes(), "{reason}");
+            assert_eq!(request.original().scheme, scheme.as_bytes(), "{reason}");
         }
     }
 
@@ -210,7 +224,7 @@ mod tests {
         ];
         for (headers, is_grpc, is_otlp, reason) in cases {
             let request = read(headers);
-            assert_eq!(request.is_grpc(), *is_grpc, "{reason}");
+            assert_eq!(request.protocol() == RequestProtocol::Grpc, *is_grpc, "{reason}");
             assert_eq!(request.is_otlp_export(), *is_otlp, "{reason}");
         }
     }
@@ -218,9 +232,9 @@ mod tests {
     #[test]
     fn every_name_is_read() {
         for name in RequestHeaders::NAMES {
-            let request = RequestHeaders::read([(name, b"x".as_slice())].into_iter());
+            let request = RequestHeaders::read([(name.as_bytes(), b"x".as_slice())].into_iter());
             let nothing = RequestHeaders::read(std::iter::empty());
-            assert_ne!(format!("{request:?}"), format!("{nothing:?}"), "{name:?}");
+            assert_ne!(format!("{request:?}"), format!("{nothing:?}"), "{name}");
         }
     }
 }

@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, InstrumentationScope, KeyValue,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -45,6 +46,7 @@ prop_compose! {
         code in 0..3_i32,
         numbers in any::<(u32, u32)>(),
         attributes in attributes(),
+        links in vec(any::<([u8; 16], [u8; 8], String, u32)>(), 0..3),
     ) -> Span {
         Span {
             trace_id: ids.0.to_vec(),
@@ -56,6 +58,13 @@ prop_compose! {
             start_time_unix_nano: times.0,
             end_time_unix_nano: times.1,
             attributes,
+            links: links.into_iter().map(|(trace_id, span_id, trace_state, flags)| Link {
+                trace_id: trace_id.to_vec(),
+                span_id: span_id.to_vec(),
+                trace_state,
+                flags,
+                ..Link::default()
+            }).collect(),
             dropped_attributes_count: numbers.0,
             flags: numbers.1,
             status: Some(Status { message: texts.2, code }),
@@ -133,6 +142,8 @@ fn json_is_as_otlp_says() {
                         attribute("text", Any::StringValue("é".into())),
                         attribute("double", Any::DoubleValue(2.0)),
                         attribute("no number", Any::DoubleValue(f64::NEG_INFINITY)),
+                        attribute("no number", Any::DoubleValue(f64::INFINITY)),
+                        attribute("no number", Any::DoubleValue(f64::NAN)),
                         attribute("array", Any::ArrayValue(array)),
                     ],
                     status: Some(Status { message: String::new(), code: 2 }),
@@ -150,6 +161,8 @@ fn json_is_as_otlp_says() {
         r#"{"key":"text","value":{"stringValue":"é"}},"#,
         r#"{"key":"double","value":{"doubleValue":2.0}},"#,
         r#"{"key":"no number","value":{"doubleValue":"-Infinity"}},"#,
+        r#"{"key":"no number","value":{"doubleValue":"Infinity"}},"#,
+        r#"{"key":"no number","value":{"doubleValue":"NaN"}},"#,
         r#"{"key":"array","value":{"arrayValue":{"values":[{"intValue":"-1"},{"boolValue":false}]}}}"#,
         r#"],"status":{"code":2},"flags":257}]}]}]}"#,
     );

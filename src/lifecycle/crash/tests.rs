@@ -17,14 +17,14 @@ impl Process {
     }
 
     /// A filter's tick, where it is due.
-    fn tick(&mut self, ledger: &mut Ledger, held: Held) -> Findings {
-        if !ledger.is_due(held, self.now) {
+    fn tick(&mut self, accounting: &mut CrashAccounting, held: Held) -> Findings {
+        if !accounting.is_due(held, self.now) {
             return Findings::default();
         }
-        let turn = ledger.turn(&self.table, held, self.now);
-        self.table = turn.table.unwrap_or_else(|| self.table.clone());
-        *ledger = turn.ledger;
-        turn.findings
+        let update = accounting.update(&self.table, held, self.now);
+        self.table = update.table.unwrap_or_else(|| self.table.clone());
+        *accounting = update.accounting;
+        update.findings
     }
 
     /// What the table says that all filters hold.
@@ -36,7 +36,7 @@ impl Process {
 #[test]
 fn what_is_held_is_written_and_taken_out_again() {
     let mut process = Process::new();
-    let (mut one, mut other) = (Ledger::new(1), Ledger::new(2));
+    let (mut one, mut other) = (CrashAccounting::new(1), CrashAccounting::new(2));
     process.tick(&mut one, held(1, 2, 3));
     process.tick(&mut other, held(0, 5, 0));
     assert_eq!(process.held(), [held(1, 2, 3), held(0, 5, 0)], "each has an entry");
@@ -50,30 +50,30 @@ fn what_is_held_is_written_and_taken_out_again() {
 #[test]
 fn with_nothing_new_there_is_nothing_to_do() {
     let mut process = Process::new();
-    let mut ledger = Ledger::new(1);
-    assert!(ledger.is_due(Held::NOTHING, process.now), "whoever is new looks once");
-    process.tick(&mut ledger, Held::NOTHING);
+    let mut accounting = CrashAccounting::new(1);
+    assert!(accounting.is_due(Held::NOTHING, process.now), "whoever is new looks once");
+    process.tick(&mut accounting, Held::NOTHING);
     process.now += BEAT * 1000;
-    assert!(!ledger.is_due(Held::NOTHING, process.now), "it holds nothing, nor did others");
-    process.tick(&mut ledger, held(0, 1, 0));
-    assert!(!ledger.is_due(held(0, 1, 0), process.now), "the same, and written just now");
-    assert!(ledger.is_due(held(0, 1, 0), process.now + BEAT), "an entry is renewed");
-    assert!(ledger.is_due(held(0, 2, 0), process.now), "it holds more");
+    assert!(!accounting.is_due(Held::NOTHING, process.now), "it holds nothing, nor did others");
+    process.tick(&mut accounting, held(0, 1, 0));
+    assert!(!accounting.is_due(held(0, 1, 0), process.now), "the same, and written just now");
+    assert!(accounting.is_due(held(0, 1, 0), process.now + BEAT), "an entry is renewed");
+    assert!(accounting.is_due(held(0, 2, 0), process.now), "it holds more");
 }
 
 #[test]
 fn what_nobody_renews_is_counted_once_by_those_that_are_new() {
     let mut process = Process::new();
-    let mut living = Ledger::new(1);
+    let mut living = CrashAccounting::new(1);
     process.tick(&mut living, held(0, 7, 0));
-    process.tick(&mut Ledger::new(2), held(1, 2, 4));
-    let mut new = [Ledger::new(3), Ledger::new(4)];
+    process.tick(&mut CrashAccounting::new(2), held(1, 2, 4));
+    let mut new = [CrashAccounting::new(3), CrashAccounting::new(4)];
     let mut lost = Vec::new();
     for second in 0..=LOOKS {
         assert!(lost.is_empty(), "too early: {second}");
         process.tick(&mut living, held(0, 7, 0));
-        for ledger in &mut new {
-            lost.extend(process.tick(ledger, Held::NOTHING).lost);
+        for accounting in &mut new {
+            lost.extend(process.tick(accounting, Held::NOTHING).lost);
         }
         process.now += BEAT;
     }
@@ -83,9 +83,9 @@ fn what_nobody_renews_is_counted_once_by_those_that_are_new() {
 }
 
 #[test]
-fn an_audit_ends_when_all_have_moved() {
+fn a_watch_ends_when_all_have_moved() {
     let mut process = Process::new();
-    let (mut living, mut new) = (Ledger::new(1), Ledger::new(2));
+    let (mut living, mut new) = (CrashAccounting::new(1), CrashAccounting::new(2));
     process.tick(&mut living, held(0, 7, 0));
     process.tick(&mut new, Held::NOTHING);
     process.now += BEAT;
@@ -98,7 +98,7 @@ fn an_audit_ends_when_all_have_moved() {
 #[test]
 fn a_process_that_was_stopped_finds_nobody_dead() {
     let mut process = Process::new();
-    let (mut living, mut new) = (Ledger::new(1), Ledger::new(2));
+    let (mut living, mut new) = (CrashAccounting::new(1), CrashAccounting::new(2));
     process.tick(&mut living, held(0, 7, 0));
     process.tick(&mut new, Held::NOTHING);
     process.now += BEAT * LOOKS * 100;
@@ -109,7 +109,7 @@ fn a_process_that_was_stopped_finds_nobody_dead() {
 #[test]
 fn who_was_taken_for_dead_says_what_it_has() {
     let mut process = Process::new();
-    let (mut slow, mut new) = (Ledger::new(1), Ledger::new(2));
+    let (mut slow, mut new) = (CrashAccounting::new(1), CrashAccounting::new(2));
     process.tick(&mut slow, held(1, 2, 4));
     for _ in 0..=LOOKS {
         process.tick(&mut new, Held::NOTHING);
@@ -140,7 +140,7 @@ proptest! {
     #[test]
     fn any_table_can_be_read(table: Vec<u8>, now in 0_u64..100) {
         let now = Duration::from_secs(now);
-        let turn = Ledger::new(1).turn(&table, held(0, 1, 0), now);
-        prop_assert!(turn.findings.lost.is_empty(), "at first sight nobody is dead");
+        let update = CrashAccounting::new(1).update(&table, held(0, 1, 0), now);
+        prop_assert!(update.findings.lost.is_empty(), "at first sight nobody is dead");
     }
 }

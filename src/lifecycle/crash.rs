@@ -1,9 +1,10 @@
-//! Who holds how many spans, written down where a crash of a VM does not reach: so that what a VM took along is counted.
+//! Crash accounting: who holds how many spans, written down where a crash of a VM does not reach: so that what a VM took along is counted.
 //!
 //! All filters of a process with the same `vm_id` share one table; the host keeps it. One that holds spans keeps its entry
 //! up to date, and renews it while nothing changes. After a crash the host starts another VM: whoever is new looks
 //! for entries that nobody renews, takes them out, and counts their spans. It reads no clock and makes no host call.
 
+use crate::stats::Held;
 use std::time::Duration;
 
 /// How often an entry is renewed, and how often it is looked at whether it was.
@@ -14,36 +15,20 @@ const LOOKS: u32 = 30;
 /// Owner, beat, spans that are open, queued and in flight: little-endian.
 const ENTRY: usize = 8 + 4 * 4;
 
-/// The spans that a filter holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Those whose requests are under way.
-    pub open: u32,
-    /// Those that wait to be sent.
-    pub queued: u32,
-    /// Those that are on their way.
-    pub in_flight: u32,
-}
-
-impl Held {
-    /// None at all.
-    pub const NOTHING: Self = Self { open: 0, queued: 0, in_flight: 0 };
-}
-
 /// One filter's part in the table.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct CrashAccounting {
     owner: u64,
     /// What it has written last, when, and how often before.
     written: Held,
     written_at: Duration,
     beat: u32,
-    audit: Audit,
+    watch: Watch,
 }
 
 /// What a new filter does about those that were there before.
 #[derive(Clone, Debug)]
-enum Audit {
+enum Watch {
     /// It has not looked yet.
     Due,
     /// These were found unchanged so often.
@@ -61,13 +46,13 @@ struct Entry {
 
 /// What is to be done with the table.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Update {
     /// What to write, if the host still has the table that was read.
     pub table: Option<Vec<u8>>,
     /// What it has found, once that is written.
     pub findings: Findings,
-    /// The ledger once that is written.
-    pub ledger: Ledger,
+    /// The accounting once that is written.
+    pub accounting: CrashAccounting,
 }
 
 /// What the table says that a filter could not know.
@@ -79,12 +64,12 @@ pub struct Findings {
     pub regained: Option<Held>,
 }
 
-impl Ledger {
+impl CrashAccounting {
     /// That of a filter that is new and holds nothing. `owner` is a random number.
     #[must_use]
     pub fn new(owner: u64) -> Self {
-        let audit = Audit::Due;
-        Self { owner, written: Held::NOTHING, written_at: Duration::ZERO, beat: 0, audit }
+        let watch = Watch::Due;
+        Self { owner, written: Held::NOTHING, written_at: Duration::ZERO, beat: 0, watch }
     }
 
     /// Whether the table is to be looked at, by a filter that holds this. `now` is the time since any fixed moment.
@@ -98,19 +83,19 @@ impl Ledger {
     }
 
     fn looks(&self, now: Duration) -> bool {
-        match self.audit {
-            Audit::Due => true,
-            Audit::Watching { looked_at, .. } => now >= looked_at + BEAT,
-            Audit::Done => false,
+        match self.watch {
+            Watch::Due => true,
+            Watch::Watching { looked_at, .. } => now >= looked_at + BEAT,
+            Watch::Done => false,
         }
     }
 
     /// What is to be done with the table as the host has it, by a filter that holds this.
     #[must_use]
-    pub fn turn(&self, table: &[u8], held: Held, now: Duration) -> Turn {
+    pub fn update(&self, table: &[u8], held: Held, now: Duration) -> Update {
         let mut entries = read(table);
-        let mut ledger = self.clone();
-        let dead = if self.looks(now) { ledger.look(&entries, now) } else { Vec::new() };
+        let mut accounting = self.clone();
+        let dead = if self.looks(now) { accounting.look(&entries, now) } else { Vec::new() };
         entries.retain(|entry| !dead.contains(entry));
         let lost = dead.iter().map(|entry| entry.held).collect();
 
@@ -120,34 +105,38 @@ impl Ledger {
         let regained = is_gone.then_some(self.written);
         let writes = held != self.written || self.renews(now) || is_gone;
         if writes {
-            ledger.written = held;
-            ledger.written_at = now;
-            ledger.beat = self.beat.wrapping_add(1);
+            accounting.written = held;
+            accounting.written_at = now;
+            accounting.beat = self.beat.wrapping_add(1);
         }
         if held != Held::NOTHING {
-            entries.push(Entry { owner: self.owner, beat: ledger.beat, held: ledger.written });
+            entries.push(Entry {
+                owner: self.owner,
+                beat: accounting.beat,
+                held: accounting.written,
+            });
         }
         let table = (writes || !dead.is_empty()).then(|| write(&entries));
-        Turn { table, findings: Findings { lost, regained }, ledger }
+        Update { table, findings: Findings { lost, regained }, accounting }
     }
 
     /// Looks at what others hold, and gives those that are dead.
     fn look(&mut self, entries: &[Entry], now: Duration) -> Vec<Entry> {
-        let (suspects, looks) = match std::mem::replace(&mut self.audit, Audit::Done) {
-            Audit::Due => {
+        let (suspects, looks) = match std::mem::replace(&mut self.watch, Watch::Done) {
+            Watch::Due => {
                 (entries.iter().filter(|it| it.owner != self.owner).copied().collect(), 0)
             }
-            Audit::Watching { mut suspects, looks, .. } => {
+            Watch::Watching { mut suspects, looks, .. } => {
                 suspects.retain(|suspect| entries.contains(suspect));
                 (suspects, looks + 1)
             }
-            Audit::Done => return Vec::new(),
+            Watch::Done => return Vec::new(),
         };
         if looks >= LOOKS {
             return suspects;
         }
         if !suspects.is_empty() {
-            self.audit = Audit::Watching { suspects, looks, looked_at: now };
+            self.watch = Watch::Watching { suspects, looks, looked_at: now };
         }
         Vec::new()
     }

@@ -54,6 +54,38 @@ impl ResponseFlags {
 mod tests {
     use super::*;
 
+    /// As Envoy's documentation has them (access log, `%RESPONSE_FLAGS%`), in the order of its `CoreResponseFlag`.
+    #[test]
+    fn every_flag_has_its_bit() {
+        let documented = "LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT UPE NC OM DF DO DR UDO";
+        for (bit, name) in documented.split(' ').enumerate() {
+            let names: Vec<_> = ResponseFlags::from_bits(1 << bit).names().collect();
+            assert_eq!(names, [name], "bit {bit}");
+        }
+        let all = ResponseFlags::from_bits(u64::MAX).names().count();
+        assert_eq!(all, documented.split(' ').count(), "each once");
+    }
+
+    #[test]
+    fn the_most_telling_interruption_is_named() {
+        let order = "UF UC UR LR UT UMSDR UPE UO UH SI DT DPE OM DR DC";
+        let order: Vec<_> = order.split(' ').collect();
+        let bit = |name: &str| 1_u64 << NAMES.iter().position(|known| *known == name).expect(name);
+        for (place, name) in order.iter().enumerate() {
+            let this_and_later = order.iter().skip(place).fold(0, |bits, name| bits | bit(name));
+            let flags = ResponseFlags::from_bits(this_and_later);
+            assert_eq!(flags.interruption(), Some(*name), "before all that follow");
+            let caller = ["DC", "DR"].contains(name);
+            assert_eq!(flags.left_by_caller(), caller, "{name}");
+        }
+        for name in NAMES.iter().filter(|name| !order.contains(name)) {
+            let flags = ResponseFlags::from_bits(bit(name));
+            assert_eq!(flags.interruption(), None, "{name} interrupts nothing");
+            assert!(!flags.is_empty() && !flags.left_by_caller(), "{name}");
+        }
+        assert!(ResponseFlags::default().is_empty(), "none");
+    }
+
     #[test]
     fn flags_have_their_short_names() {
         let cases: &[(u64, &[&str], Option<&str>, &str)] = &[

@@ -18,7 +18,7 @@ pub struct Unsent {
 
 /// The host did not take what was left to another filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotLeft;
+pub struct NotTaken;
 
 /// So many spans are in a message that can't be read: its layout is that of another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

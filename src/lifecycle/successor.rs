@@ -22,7 +22,7 @@ struct Filter {
 enum State {
     Serves,
     /// It goes when its last call is answered.
-    Lingers,
+    Leaving,
 }
 
 /// What a filter is: the host knows it by both.
@@ -61,13 +61,13 @@ fn fnv_1a(digest: u64, bytes: &[u8]) -> u64 {
 
 /// What becomes of what a filter has not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Estate {
+pub enum Departure {
     /// Nobody takes its place: it is lost.
-    Lost,
+    Lose,
     /// It is left to the successor, and the answer to the call in flight can be waited for.
-    LeftAndAwaited,
+    HandOverAndWait,
     /// It is left to the successor, the request in flight, too: its answer will not come.
-    Left,
+    HandOver,
 }
 
 impl Filters {
@@ -84,10 +84,10 @@ impl Filters {
     /// What becomes of what this filter has not delivered, now that it goes. It is in a VM of `own` kind; in one of the `latest` kind a
     /// filter of its name was last configured, as far as is known.
     #[must_use]
-    pub fn estate(&self, id: u32, own: VmKind, latest: Option<VmKind>) -> Estate {
+    pub fn depart(&self, id: u32, own: VmKind, latest: Option<VmKind>) -> Departure {
         let mut filters = self.0.borrow_mut();
         let Some(plugin) = filters.iter().find(|it| it.id == id).map(|it| it.plugin.clone()) else {
-            return Estate::Lost;
+            return Departure::Lose;
         };
         let successor = |it: &&Filter| {
             it.id != id && it.state == State::Serves && it.plugin.name == plugin.name
@@ -95,17 +95,17 @@ impl Filters {
         if !filters.iter().any(|it| successor(&it)) {
             // Without another filter the VM ends, and the calls in flight with it.
             let elsewhere = latest.is_some_and(|latest| latest != own);
-            return if elsewhere { Estate::Left } else { Estate::Lost };
+            return if elsewhere { Departure::HandOver } else { Departure::Lose };
         }
-        // The host can't tell two that linger from each other, if they are the same plugin.
-        let taken = filters.iter().any(|it| it.state == State::Lingers && it.plugin == plugin);
+        // The host can't tell two that wait from each other, if they are the same plugin.
+        let taken = filters.iter().any(|it| it.state == State::Leaving && it.plugin == plugin);
         if taken {
-            return Estate::Left;
+            return Departure::HandOver;
         }
         if let Some(filter) = filters.iter_mut().find(|it| it.id == id) {
-            filter.state = State::Lingers;
+            filter.state = State::Leaving;
         }
-        Estate::LeftAndAwaited
+        Departure::HandOverAndWait
     }
 }
 
@@ -130,17 +130,21 @@ mod tests {
 
     #[test]
     fn a_successor_has_the_name() {
-        let cases: &[(&[(&str, &str)], Estate, &str)] = &[
-            (&[("otel", "old"), ("otel", "new")], Estate::LeftAndAwaited, "a new configuration"),
-            (&[("otel", "old")], Estate::Lost, "it was removed"),
-            (&[("otel", "old"), ("other", "new")], Estate::Lost, "another plugin"),
+        let cases: &[(&[(&str, &str)], Departure, &str)] = &[
+            (
+                &[("otel", "old"), ("otel", "new")],
+                Departure::HandOverAndWait,
+                "a new configuration",
+            ),
+            (&[("otel", "old")], Departure::Lose, "it was removed"),
+            (&[("otel", "old"), ("other", "new")], Departure::Lose, "another plugin"),
         ];
         for (plugins, expected, reason) in cases {
-            assert_eq!(filters(plugins).estate(1, OWN, LATEST), *expected, "{reason}");
+            assert_eq!(filters(plugins).depart(1, OWN, LATEST), *expected, "{reason}");
         }
         assert_eq!(
-            Filters::default().estate(1, OWN, LATEST),
-            Estate::Lost,
+            Filters::default().depart(1, OWN, LATEST),
+            Departure::Lose,
             "it was never configured"
         );
     }
@@ -149,12 +153,12 @@ mod tests {
     fn a_successor_may_be_in_another_vm() {
         let filters = filters(&[("otel", "old")]);
         let cases = [
-            (Some(OWN), Estate::Lost, "itself, or a sibling of another worker"),
-            (Some(VmKind(2)), Estate::Left, "a new module"),
-            (None, Estate::Lost, "the host forgot"),
+            (Some(OWN), Departure::Lose, "itself, or a sibling of another worker"),
+            (Some(VmKind(2)), Departure::HandOver, "a new module"),
+            (None, Departure::Lose, "the host forgot"),
         ];
         for (latest, expected, reason) in cases {
-            assert_eq!(filters.estate(1, OWN, latest), expected, "{reason}");
+            assert_eq!(filters.depart(1, OWN, latest), expected, "{reason}");
         }
     }
 
@@ -172,22 +176,26 @@ mod tests {
     }
 
     #[test]
-    fn of_the_same_plugin_one_lingers() {
+    fn of_the_same_plugin_one_waits() {
         let filters = filters(&[("otel", "a"), ("otel", "b")]);
-        assert_eq!(filters.estate(1, OWN, LATEST), Estate::LeftAndAwaited, "the first");
+        assert_eq!(filters.depart(1, OWN, LATEST), Departure::HandOverAndWait, "the first");
         filters.add(3, plugin("otel", "a"));
-        assert_eq!(filters.estate(2, OWN, LATEST), Estate::LeftAndAwaited, "another one");
+        assert_eq!(filters.depart(2, OWN, LATEST), Departure::HandOverAndWait, "another one");
         filters.add(4, plugin("otel", "b"));
-        assert_eq!(filters.estate(3, OWN, LATEST), Estate::Left, "the first again");
+        assert_eq!(filters.depart(3, OWN, LATEST), Departure::HandOver, "the first again");
         filters.remove(2);
         filters.add(5, plugin("otel", "a"));
-        assert_eq!(filters.estate(4, OWN, LATEST), Estate::LeftAndAwaited, "the other one is gone");
+        assert_eq!(
+            filters.depart(4, OWN, LATEST),
+            Departure::HandOverAndWait,
+            "the other one is gone"
+        );
     }
 
     #[test]
-    fn one_that_lingers_is_no_successor() {
+    fn one_that_leaves_is_no_successor() {
         let filters = filters(&[("otel", "a"), ("otel", "b")]);
-        assert_eq!(filters.estate(1, OWN, LATEST), Estate::LeftAndAwaited);
-        assert_eq!(filters.estate(2, OWN, LATEST), Estate::Lost, "nobody else is left");
+        assert_eq!(filters.depart(1, OWN, LATEST), Departure::HandOverAndWait);
+        assert_eq!(filters.depart(2, OWN, LATEST), Departure::Lose, "nobody else is left");
     }
 }

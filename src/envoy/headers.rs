@@ -1,0 +1,213 @@
+//! The headers of a request or a response that somebody asked for, found in one pass over all of them.
+//!
+//! Which names are asked for is the business of those who read them; so is what the values mean.
+
+use super::wire::HeaderMap;
+
+/// Headers that take more than this, in bytes, are not held whole.
+const MAX_USUAL_SIZE: usize = 4096;
+
+/// The names of the headers that are asked for, in lowercase.
+#[derive(Debug, Default)]
+pub struct HeaderNames {
+    /// By their length: a header is compared with those of its own length alone.
+    by_length: [Vec<Box<str>>; Self::LENGTHS],
+}
+
+/// The headers with the names that were asked for, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Headers {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+/// Where a header stands. A name, a NUL and the value lie behind each other.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    start: usize,
+    name_length: usize,
+    value_length: usize,
+}
+
+impl HeaderNames {
+    /// Longer names share a place with shorter ones.
+    const LENGTHS: usize = 32;
+
+    /// Adds a name, unless it is there.
+    pub fn add(&mut self, name: &str) {
+        if !self.contains(name.as_bytes())
+            && let Some(names) = self.by_length.get_mut(name.len() % Self::LENGTHS)
+        {
+            names.push(name.into());
+        }
+    }
+
+    /// Whether none is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_length.iter().all(Vec::is_empty)
+    }
+
+    /// Whether this name is asked for.
+    #[must_use]
+    pub fn contains(&self, name: &[u8]) -> bool {
+        let names = self.by_length.get(name.len() % Self::LENGTHS);
+        names.is_some_and(|names| names.iter().any(|known| known.as_bytes() == name))
+    }
+}
+
+impl<'a> FromIterator<&'a str> for HeaderNames {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let mut all = Self::default();
+        names.into_iter().for_each(|name| all.add(name));
+        all
+    }
+}
+
+impl Headers {
+    /// The headers of a map that have one of these names.
+    #[must_use]
+    pub fn select(map: HeaderMap, names: &HeaderNames) -> Self {
+        let mut entries = Vec::with_capacity(16);
+        let mut pairs = map.pairs();
+        loop {
+            let start = map.size().saturating_sub(pairs.unread());
+            let Some((name, value)) = pairs.next() else { break };
+            if names.contains(name) {
+                entries.push(Entry { start, name_length: name.len(), value_length: value.len() });
+            }
+        }
+        Self { bytes: map.into_bytes(), entries }
+    }
+
+    /// The first value of a header; empty if it is not there.
+    #[must_use]
+    pub fn first(&self, name: &str) -> &[u8] {
+        self.all(name).next().unwrap_or_default()
+    }
+
+    /// All values of a header.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> + Clone {
+        self.iter().filter(move |(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        self.entries.iter().filter_map(|entry| {
+            let bytes = self.bytes.get(entry.start..)?;
+            let (name, rest) = bytes.split_at_checked(entry.name_length)?;
+            let (_nul, rest) = rest.split_first()?;
+            Some((name, rest.get(..entry.value_length)?))
+        })
+    }
+
+    /// The bytes that are held.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The same for a long time: of large headers only those that are wanted are held from now on.
+    #[must_use]
+    pub fn hold(self, wanted: impl Fn(&[u8]) -> bool) -> Self {
+        if self.bytes.len() <= MAX_USUAL_SIZE {
+            return self;
+        }
+        let kept = || self.iter().filter(|(name, _)| wanted(name));
+        let size = kept().map(|(name, value)| name.len() + 1 + value.len()).sum();
+        let mut bytes = Vec::with_capacity(size);
+        let mut entries = Vec::with_capacity(kept().count());
+        for (name, value) in kept() {
+            entries.push(Entry {
+                start: bytes.len(),
+                name_length: name.len(),
+                value_length: value.len(),
+            });
+            bytes.extend_from_slice(name);
+            bytes.push(0);
+            bytes.extend_from_slice(value);
+        }
+        Self { bytes, entries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn select(pairs: &[(&str, &str)], names: &[&str]) -> Headers {
+        Headers::select(HeaderMap::of(pairs), &names.iter().copied().collect())
+    }
+
+    fn texts(headers: &Headers) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        headers.iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn headers_are_found_by_their_names() {
+        let headers =
+            select(&[("a", "1"), ("b", "2"), ("a", "3"), ("c", "")], &["a", "c", "a", "absent"]);
+        assert_eq!(headers.first("a"), b"1", "the first of two");
+        assert_eq!(headers.all("a").collect::<Vec<_>>(), [b"1", b"3"], "in their order");
+        assert_eq!(headers.all("c").count(), 1, "an empty value is there");
+        assert_eq!(headers.all("b").count(), 0, "nobody asked for it");
+        assert_eq!(headers.first("absent"), b"", "it did not come");
+        assert_eq!(texts(&headers).len(), 3, "each once");
+    }
+
+    #[test]
+    fn names_of_any_length_are_told_apart() {
+        let long = "x".repeat(33);
+        let names: HeaderNames = ["x", long.as_str()].into_iter().collect();
+        assert!(names.contains(b"x") && names.contains(long.as_bytes()), "both are there");
+        assert!(!names.contains(b"y"), "of the same length");
+        assert!(!names.contains("y".repeat(33).as_bytes()), "of the same place");
+        assert!(!names.contains(b""), "no name");
+    }
+
+    #[test]
+    fn of_large_headers_only_what_is_wanted_is_held() {
+        let wanted = |name: &[u8]| name == b"a";
+        for (length, whole, reason) in
+            [(10, true, "usual headers"), (MAX_USUAL_SIZE, false, "large headers")]
+        {
+            let cookie = "c".repeat(length);
+            let pairs = [("a", "1"), ("b", "2"), ("cookie", cookie.as_str()), ("a", "3")];
+            let headers = select(&pairs, &["a", "b"]);
+            let before = headers.size();
+            assert!(before > length, "{reason}: all are there");
+            let held = headers.hold(wanted);
+            assert_eq!(held.size() == before, whole, "{reason}");
+            assert_eq!(held.all("a").collect::<Vec<_>>(), [b"1", b"3"], "{reason}");
+            assert_eq!(held.all("b").count(), usize::from(whole), "{reason}");
+        }
+        // The map of one header has 15 bytes beside its value.
+        for (length, size) in [(4081, MAX_USUAL_SIZE), (4082, 4082 + "a\0".len())] {
+            let headers = select(&[("a", &"x".repeat(length))], &["a"]);
+            assert_eq!(headers.hold(wanted).size(), size, "a value of {length} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_selected_is_what_was_asked_for(
+            pairs in prop::collection::vec(("[a-c]{1,3}", ".{0,9}"), 0..20),
+            names in prop::collection::vec("[a-c]{1,3}", 0..6),
+        ) {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let expected: Vec<_> = pairs.iter().filter(|(name, _)| names.contains(name))
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            prop_assert_eq!(texts(&select(&pairs, &names)), expected);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            let names = ["a", "b"].into_iter().collect();
+            let headers = Headers::select(HeaderMap::new(bytes), &names);
+            prop_assert!(headers.iter().all(|(name, _)| names.contains(name)));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `parent_based`: does as the caller did, unless a delegate says otherwise.
+
+use super::{AlwaysOff, AlwaysOn, Probability, Sampler, SamplingInput, Verdict};
+use crate::context::SpanContext;
+use crate::probe::Needs;
+use crate::semconv::Facts;
+
+/// The sampler (OpenTelemetry, Tracing SDK, section `ParentBased`), as far as a proxy can need it: a parent in this process does not
+/// occur.
+#[derive(Debug)]
+pub struct ParentBased {
+    /// For a request without a valid parent.
+    pub root: Box<dyn Sampler>,
+    /// For a remote parent that is sampled.
+    pub remote_parent_sampled: Box<dyn Sampler>,
+    /// For a remote parent that is not.
+    pub remote_parent_not_sampled: Box<dyn Sampler>,
+}
+
+impl ParentBased {
+    /// The delegates that the specification gives by default, with this root.
+    #[must_use]
+    pub fn with_root(root: impl Sampler + 'static) -> Self {
+        Self {
+            root: Box::new(root),
+            remote_parent_sampled: Box::new(AlwaysOn),
+            remote_parent_not_sampled: Box::new(AlwaysOff),
+        }
+    }
+
+    fn delegate(&self, parent: Option<&SpanContext>) -> &dyn Sampler {
+        let delegate = match parent {
+            None => &self.root,
+            Some(parent) if parent.flags.is_sampled() => &self.remote_parent_sampled,
+            Some(_) => &self.remote_parent_not_sampled,
+        };
+        delegate.as_ref()
+    }
+}
+
+impl Sampler for ParentBased {
+    fn needs(&self) -> Needs {
+        let delegates = [&self.root, &self.remote_parent_sampled, &self.remote_parent_not_sampled];
+        delegates.iter().fold(Needs::default(), |needs, delegate| needs.and(delegate.needs()))
+    }
+
+    fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
+        self.delegate(input.parent).decide(input)
+    }
+
+    fn decide_at_end(&self, input: &SamplingInput<'_>, facts: &Facts<'_>) -> Option<Probability> {
+        self.delegate(input.parent).decide_at_end(input, facts)
+    }
+}

@@ -1,0 +1,132 @@
+//! What a request was, once it has ended: read once from its headers and its outcome.
+//!
+//! How a convention calls these facts is not here, nor what of them counts as an error.
+
+use super::address::HostPort;
+use super::grpc::StatusCode;
+use super::request::{RequestHeaders, RequestProtocol};
+use crate::envoy::attributes::Outcome;
+use crate::envoy::headers::Headers;
+
+/// What a request was. Texts are empty where nothing is known.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The method, as it came.
+    pub method: &'a [u8],
+    /// The path, without the query.
+    pub path: &'a [u8],
+    /// The query, without its question mark.
+    pub query: Option<&'a [u8]>,
+    /// Where the caller's request was for.
+    pub original: Origin<'a>,
+    /// Where the request goes on to.
+    pub called: Origin<'a>,
+    /// The original client, if a proxy before this one names it.
+    pub client: Option<&'a [u8]>,
+    /// `user-agent`.
+    pub user_agent: &'a [u8],
+    /// The other end of the connection that the request came over.
+    pub downstream: HostPort<'a>,
+    /// The other end of the connection that it went on over.
+    pub upstream: HostPort<'a>,
+    /// The version of HTTP that it came in, such as `1.1`.
+    pub protocol_version: &'a [u8],
+    /// The response's status, if there was a response.
+    pub status: Option<u16>,
+    /// The call, if the request is a gRPC one.
+    pub rpc: Option<Rpc<'a>>,
+    /// What cut it off, if anything did.
+    pub interruption: Option<Interruption>,
+    /// What Envoy knows beside.
+    pub outcome: Outcome<'a>,
+    /// Its headers that were asked for.
+    pub request_headers: &'a Headers,
+    /// The response's headers that were asked for.
+    pub response_headers: &'a Headers,
+}
+
+/// Where a request is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// `http` or `https`.
+    pub scheme: &'a [u8],
+    /// The authority, as it came.
+    pub authority: &'a [u8],
+    /// Its host, and its port if it names one.
+    pub server: HostPort<'a>,
+}
+
+/// A gRPC call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rpc<'a> {
+    /// `package.Service/Method`.
+    pub method: &'a [u8],
+    /// How it ended.
+    pub status: StatusCode,
+}
+
+/// Who ended a request before its time, and the response flag that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// The caller.
+    Caller(&'static str),
+    /// The upstream, or Envoy itself.
+    Other(&'static str),
+}
+
+impl Interruption {
+    /// The response flag.
+    #[must_use]
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Caller(flag) | Self::Other(flag) => flag,
+        }
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// Reads a request that has ended; `grpc_status` is what the response of a gRPC request said.
+    #[must_use]
+    pub fn read(
+        request_headers: &'a Headers,
+        response_headers: &'a Headers,
+        grpc_status: Option<StatusCode>,
+        outcome: Outcome<'a>,
+    ) -> Self {
+        let request = RequestHeaders::read(request_headers.iter());
+        let (path, query) = request.path_and_query();
+        let rpc = match request.protocol() {
+            RequestProtocol::Http => None,
+            RequestProtocol::Grpc => Some(Rpc {
+                method: request.grpc_method(),
+                status: grpc_status.unwrap_or_else(|| StatusCode::of_outcome(&outcome)),
+            }),
+        };
+        let flags = outcome.response_flags;
+        let interruption = flags.interruption().map(|flag| {
+            if flags.left_by_caller() {
+                Interruption::Caller(flag)
+            } else {
+                Interruption::Other(flag)
+            }
+        });
+        Self {
+            method: request.method,
+            path,
+            query,
+            original: request.original(),
+            called: request.called(),
+            client: request.client_address(),
+            user_agent: request.user_agent,
+            downstream: HostPort::of_socket(outcome.source_address),
+            upstream: HostPort::of_socket(outcome.upstream_address),
+            protocol_version: outcome.protocol.strip_prefix(b"HTTP/").unwrap_or_default(),
+            status: outcome.response_code,
+            rpc,
+            interruption,
+            outcome,
+            request_headers,
+            response_headers,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The stable names: semantic conventions 1.44.0 for HTTP and, as a release candidate, gRPC; SERVER and CLIENT.
+//!
+//! Facts come in, encoded attributes go out; where facts come from, and how attributes are encoded, is not here.
+
+use super::facts::{Facts, Rpc};
+use super::{Description, HttpConfig, HttpSpanConfig, envoy, http, put, redaction};
+use crate::envoy::headers::Headers;
+use crate::otlp::attributes::Attributes;
+use crate::otlp::{SpanKind, SpanStatus};
+use crate::semconv::address::HostPort;
+use std::borrow::Cow;
+
+const CLIENT_ADDRESS: &str = "client.address";
+const ERROR_TYPE: &str = "error.type";
+const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+const NETWORK_PEER_PORT: &str = "network.peer.port";
+const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+const HTTP_REQUEST_HEADER: &str = "http.request.header.";
+const HTTP_REQUEST_METHOD: &str = "http.request.method";
+const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
+const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
+const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+const RPC_METHOD: &str = "rpc.method";
+const RPC_REQUEST_METADATA: &str = "rpc.request.metadata.";
+const RPC_RESPONSE_METADATA: &str = "rpc.response.metadata.";
+const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+const RPC_SYSTEM_NAME: &str = "rpc.system.name";
+const SERVER_ADDRESS: &str = "server.address";
+const SERVER_PORT: &str = "server.port";
+const URL_FULL: &str = "url.full";
+const URL_PATH: &str = "url.path";
+const URL_QUERY: &str = "url.query";
+const URL_SCHEME: &str = "url.scheme";
+const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+/// Describes one side of a request: its attributes are added, the rest is returned.
+pub(super) fn describe<'a>(
+    kind: SpanKind,
+    facts: &Facts<'a>,
+    config: &HttpConfig,
+    attributes: &mut Attributes,
+) -> Description<'a> {
+    let of_kind = match kind {
+        SpanKind::Server => &config.server,
+        SpanKind::Client => &config.client,
+    };
+    let (name, error) = if let Some(rpc) = facts.rpc {
+        (write_grpc(kind, facts, rpc, attributes), rpc.status.error_type(kind))
+    } else {
+        let name = write_http(kind, facts, config, of_kind, attributes);
+        (name, http::error_type(kind, facts))
+    };
+    if let Some(error) = &error {
+        attributes.string(ERROR_TYPE, error.as_bytes());
+    }
+    write_peer(kind, facts, attributes);
+    envoy::write(&facts.outcome, attributes);
+    let [of_request, of_response] = match facts.rpc {
+        Some(_) => [RPC_REQUEST_METADATA, RPC_RESPONSE_METADATA],
+        None => [HTTP_REQUEST_HEADER, HTTP_RESPONSE_HEADER],
+    };
+    write_captured(
+        of_request,
+        &of_kind.request_captured_headers,
+        facts.request_headers,
+        attributes,
+    );
+    let captured = &of_kind.response_captured_headers;
+    write_captured(of_response, captured, facts.response_headers, attributes);
+    let status = if error.is_some() { SpanStatus::Error } else { SpanStatus::Unset };
+    Description { name, status }
+}
+
+/// Writes the exchange and gives the span's name.
+fn write_http<'a>(
+    kind: SpanKind,
+    facts: &Facts<'a>,
+    config: &HttpConfig,
+    of_kind: &HttpSpanConfig,
+    attributes: &mut Attributes,
+) -> Cow<'a, str> {
+    let name = write_method(facts.method, &of_kind.known_methods, attributes);
+    write_url(kind, facts, config, attributes);
+    if let Some(code) = facts.status {
+        attributes.int(HTTP_RESPONSE_STATUS_CODE, i64::from(code));
+    }
+    let attempts = facts.outcome.request_attempt_count;
+    match kind {
+        SpanKind::Server => {
+            put(attributes, CLIENT_ADDRESS, facts.client.unwrap_or(facts.downstream.host));
+            put(attributes, NETWORK_PROTOCOL_VERSION, facts.protocol_version);
+        }
+        SpanKind::Client if attempts > 1 => {
+            attributes.int(HTTP_REQUEST_RESEND_COUNT, i64::from(attempts.saturating_sub(1)));
+        }
+        SpanKind::Client => {}
+    }
+    name
+}
+
+/// Writes the method and gives the span's name (HTTP spans, sections Name and `http.request.method`): a known one as it is, another
+/// as `_OTHER` with the original beside. Case matters.
+fn write_method<'a>(
+    method: &'a [u8],
+    known: &[String],
+    attributes: &mut Attributes,
+) -> Cow<'a, str> {
+    if known.iter().any(|name| name.as_bytes() == method) {
+        attributes.string(HTTP_REQUEST_METHOD, method);
+        String::from_utf8_lossy(method)
+    } else {
+        attributes.string(HTTP_REQUEST_METHOD, b"_OTHER");
+        put(attributes, HTTP_REQUEST_METHOD_ORIGINAL, method);
+        Cow::Borrowed("HTTP")
+    }
+}
+
+fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes: &mut Attributes) {
+    let sensitive = &config.sensitive_query_parameters;
+    let query = facts.query.map(|query| redaction::query(query, sensitive));
+    match kind {
+        SpanKind::Server => {
+            put(attributes, URL_SCHEME, facts.original.scheme);
+            put(attributes, URL_PATH, facts.path);
+            if let Some(query) = query {
+                attributes.string(URL_QUERY, &query);
+            }
+            put(attributes, USER_AGENT_ORIGINAL, facts.user_agent);
+            write_server(facts.original.server, attributes);
+        }
+        // A request that Envoy could not read has no URL.
+        SpanKind::Client if facts.called.authority.is_empty() || facts.called.scheme.is_empty() => {
+        }
+        SpanKind::Client => {
+            let scheme = facts.called.scheme;
+            let authority = redaction::authority(facts.called.authority);
+            let path = facts.path;
+            let mut url = Vec::with_capacity(scheme.len() + authority.len() + path.len() + 64);
+            url.extend_from_slice(scheme);
+            url.extend_from_slice(b"://");
+            url.extend_from_slice(&authority);
+            url.extend_from_slice(path);
+            if let Some(query) = query {
+                url.push(b'?');
+                url.extend_from_slice(&query);
+            }
+            attributes.string(URL_FULL, &url);
+            let server = facts.called.server;
+            let port = server.port.or_else(|| http::default_port(scheme));
+            write_server(HostPort { port, ..server }, attributes);
+        }
+    }
+}
+
+/// Writes the call and gives the span's name.
+fn write_grpc<'a>(
+    kind: SpanKind,
+    facts: &Facts<'_>,
+    rpc: Rpc<'a>,
+    attributes: &mut Attributes,
+) -> Cow<'a, str> {
+    attributes.string(RPC_SYSTEM_NAME, b"grpc");
+    attributes.string(RPC_METHOD, rpc.method);
+    let origin = match kind {
+        SpanKind::Server => facts.original,
+        SpanKind::Client => facts.called,
+    };
+    write_server(origin.server, attributes);
+    attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
+    String::from_utf8_lossy(rpc.method)
+}
+
+fn write_server(server: HostPort<'_>, attributes: &mut Attributes) {
+    if server.host.is_empty() {
+        return;
+    }
+    attributes.string(SERVER_ADDRESS, server.host);
+    if let Some(port) = server.port {
+        attributes.int(SERVER_PORT, i64::from(port));
+    }
+}
+
+/// The peer is who is at the other end of the span's connection: the caller of a server, the
+/// upstream of a client.
+fn write_peer(kind: SpanKind, facts: &Facts<'_>, attributes: &mut Attributes) {
+    let peer = match kind {
+        SpanKind::Server => facts.downstream,
+        SpanKind::Client => facts.upstream,
+    };
+    put(attributes, NETWORK_PEER_ADDRESS, peer.host);
+    // A proxy that trusts X-Forwarded-For knows the client's address, but not its port.
+    if let Some(port) = peer.port.filter(|port| *port != 0) {
+        attributes.int(NETWORK_PEER_PORT, i64::from(port));
+    }
+}
+
+/// One list for each configured name that occurs.
+fn write_captured(prefix: &str, names: &[String], headers: &Headers, attributes: &mut Attributes) {
+    let mut key = String::new();
+    for name in names {
+        let values = headers.all(name);
+        if values.clone().next().is_some() {
+            key.clear();
+            key.push_str(prefix);
+            key.push_str(name);
+            attributes.strings(&key, values);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Whole ways through the tracer: a table of single requests (`ways.txt`), and what needs more than one.
+
+mod delivery;
+mod several;
+mod ways;
+
+use super::*;
+use crate::config::Environment;
+use crate::envoy::attributes::{OUTCOME, OutcomeValues};
+use crate::envoy::wire::HeaderMap;
+use crate::probe::RequestSource;
+use crate::propagation::changes::HeaderChange;
+use crate::span::OpenSpan;
+use harness::Span;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use std::cell::RefCell;
+
+/// A tracer under a configuration, with ids that are the same in each run.
+fn tracer(json: &str) -> Tracer {
+    let config = Config::parse(json.as_bytes(), &Environment::default()).expect(json).config;
+    let resource = [("service.name".to_owned(), AttributeValue::String("shop".to_owned()))];
+    Tracer::new(config, &resource, IdGenerator::from_seed([7; 32]))
+}
+
+/// A request that notes what it is asked for.
+#[derive(Debug, Default)]
+struct Request {
+    headers: Vec<(String, String)>,
+    asked: RefCell<Vec<String>>,
+}
+
+impl Request {
+    fn new(headers: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { headers: headers.iter().map(owned).collect(), ..Self::default() }
+    }
+
+    /// A GET with these headers in addition.
+    fn get(headers: &[(&str, &str)]) -> Self {
+        const PLAIN: [(&str, &str); 4] =
+            [(":method", "GET"), (":path", "/"), (":authority", "shop"), (":scheme", "http")];
+        Self::new(&[&PLAIN, headers].concat())
+    }
+}
+
+impl RequestSource for Request {
+    fn has_header(&self, name: &str) -> bool {
+        self.asked.borrow_mut().push(format!("has {name}"));
+        self.headers.iter().any(|(known, _)| known == name)
+    }
+
+    fn headers(&self) -> HeaderMap {
+        self.asked.borrow_mut().push("all headers".to_owned());
+        let pairs: Vec<_> = self.headers.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        HeaderMap::of(&pairs)
+    }
+
+    fn attribute(&self, name: &str) -> Vec<u8> {
+        self.asked.borrow_mut().push(name.to_owned());
+        Vec::new()
+    }
+
+    fn now(&self) -> Duration {
+        self.asked.borrow_mut().push("now".to_owned());
+        Duration::ZERO
+    }
+}
+
+/// The values of Envoy's attributes: numbers for those that are numbers.
+fn outcome(values: &[(&str, &str)]) -> OutcomeValues {
+    const NUMBERS: [&str; 6] = [
+        "request.time",
+        "request.duration",
+        "response.code",
+        "response.flags",
+        "upstream.request_attempt_count",
+        "xds.listener_direction",
+    ];
+    let value = |name: &&str| {
+        let value =
+            values.iter().rev().find_map(|(known, value)| (known == name).then_some(*value));
+        match value {
+            Some(number) if NUMBERS.contains(name) && !number.is_empty() => {
+                number.parse::<u64>().expect("a number").to_le_bytes().to_vec()
+            }
+            value => value.unwrap_or_default().as_bytes().to_vec(),
+        }
+    };
+    assert!(values.iter().all(|(name, _)| OUTCOME.contains(name)), "{values:?}");
+    OutcomeValues::Single(OUTCOME.iter().map(value).collect())
+}
+
+/// Starts a request that is kept.
+fn start(tracer: &mut Tracer, request: &Request) -> OpenSpan {
+    tracer.start(request).span.expect("it is kept")
+}
+
+/// One request with a response, from its start to its end.
+fn pass(tracer: &mut Tracer, status: &str) {
+    let span = start(tracer, &Request::get(&[]));
+    tracer.end(span, &outcome(&[("response.code", status)]).outcome());
+}
+
+/// What is changed of a request's headers.
+fn changes(changes: &Changes) -> Vec<(String, String)> {
+    let text = |value: &[u8]| String::from_utf8(value.to_vec()).expect("text");
+    let change = |change| match change {
+        HeaderChange::Add(name, value) => (name.to_owned(), format!("add {}", text(value))),
+        HeaderChange::Replace(name, value) => (name.to_owned(), format!("replace {}", text(value))),
+        HeaderChange::Remove(name) => (name.to_owned(), "remove".to_owned()),
+    };
+    changes.iter().map(change).collect()
+}
+
+/// The spans of the next request to the collector, as another library reads them. None is due before `now`.
+fn next_request(tracer: &mut Tracer, now: Duration) -> Option<Vec<Span>> {
+    let call = tracer.poll_export(now)?;
+    let request = ExportTraceServiceRequest::decode(call.body.bytes).expect("OTLP");
+    Some(Span::all_of(&request))
+}
+
+/// What the host's counters are told.
+fn counters(tracer: &mut Tracer) -> Vec<(&'static str, i64)> {
+    tracer.take_stats().map(|(metric, change)| (metric.name(), change)).collect()
+}

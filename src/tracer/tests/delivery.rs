@@ -1,0 +1,263 @@
+//! A span's way from the queue to the collector, or to another filter: what the counters say of it.
+
+use super::*;
+use crate::export::answer::AnswerStatus;
+use crate::lifecycle::crash::Findings;
+use crate::lifecycle::handover::{NotTaken, Unreadable, Unsent};
+use crate::stats::Held;
+
+const SMALL: &str = r#"{"tracer_provider": {"processors": [{"batch": {"max_queue_size": 4, "max_export_batch_size": 2}}]}}"#;
+const CALL: u32 = 7;
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn held(open: u32, queued: u32, in_flight: u32) -> Held {
+    Held { open, queued, in_flight }
+}
+
+/// A tracer with so many spans in its queue, which holds two in a batch; the host knows of them.
+fn with_spans(spans: usize) -> Tracer {
+    let mut tracer = tracer(SMALL);
+    (0..spans).for_each(|_| pass(&mut tracer, "200"));
+    counters(&mut tracer);
+    tracer
+}
+
+/// Sends what is due as the call [`CALL`], and gives how many spans that are.
+fn send(tracer: &mut Tracer, now: Duration) -> usize {
+    let sent = next_request(tracer, now).expect("a batch is due").len();
+    tracer.handle_called(CALL);
+    sent
+}
+
+fn answer(tracer: &mut Tracer, status: u16, body: &[u8], now: Duration) {
+    let answer = Answer::Http { status, retry_after: None, body };
+    tracer.handle_answer(CALL, answer, now);
+}
+
+#[test]
+fn a_batch_that_is_taken_is_exported() {
+    let mut tracer = with_spans(3);
+    assert_eq!(tracer.held(), held(0, 3, 0));
+    assert!(tracer.has_work() && tracer.has_full_batch(), "two of three fill a batch");
+    assert_eq!(send(&mut tracer, at(0)), 2);
+    assert_eq!(tracer.held(), held(0, 1, 2));
+    let moved = [("otel.sdk.exporter.span.queued", -2), ("otel.sdk.exporter.span.inflight", 2)];
+    assert_eq!(counters(&mut tracer), moved);
+    assert!(tracer.has_work() && !tracer.has_full_batch(), "one is on its way");
+    // One of the two is rejected.
+    answer(&mut tracer, 200, &[0x0a, 0x02, 0x08, 0x01], at(0));
+    let taken = [
+        ("otel.sdk.exporter.span.exported", 1),
+        ("otel.sdk.exporter.span.rejected", 1),
+        ("otel.sdk.exporter.span.inflight", -2),
+    ];
+    assert_eq!(counters(&mut tracer), taken);
+    assert_eq!(tracer.held(), held(0, 1, 0));
+    assert!(next_request(&mut tracer, at(0)).is_none(), "the third waits for its batch to fill");
+    assert_eq!(send(&mut tracer, at(1)), 1, "not for ever");
+    answer(&mut tracer, 200, &[0x0a, 0x02, 0x08, 0x09], at(1));
+    let rejected = [("otel.sdk.exporter.span.rejected", 1), ("otel.sdk.exporter.span.queued", -1)];
+    assert_eq!(counters(&mut tracer), rejected, "no more than were sent");
+    assert!(!tracer.has_work());
+}
+
+#[test]
+fn a_batch_that_is_not_taken_is_sent_again_and_then_lost() {
+    let mut tracer = with_spans(4);
+    send(&mut tracer, at(0));
+    counters(&mut tracer);
+    answer(&mut tracer, 503, b"", at(0));
+    let back = [("otel.sdk.exporter.span.queued", 2), ("otel.sdk.exporter.span.inflight", -2)];
+    assert_eq!(counters(&mut tracer), back, "it waits again");
+    assert_eq!(tracer.held(), held(0, 4, 0));
+    assert!(!tracer.has_full_batch(), "nothing could be sent at once after a failure");
+    assert!(next_request(&mut tracer, at(0)).is_none(), "not at once");
+    assert_eq!(send(&mut tracer, at(10)), 2, "the same again");
+    let again = [
+        ("otel.sdk.exporter.retries", 1),
+        ("otel.sdk.exporter.span.queued", -2),
+        ("otel.sdk.exporter.span.inflight", 2),
+    ];
+    assert_eq!(counters(&mut tracer), again);
+    answer(&mut tracer, 400, b"", at(10));
+    let lost =
+        [("otel.sdk.exporter.span.failed.refused", 2), ("otel.sdk.exporter.span.inflight", -2)];
+    assert_eq!(counters(&mut tracer), lost);
+}
+
+#[test]
+fn a_call_that_is_not_made_or_not_answered_is_a_failure() {
+    let mut tracer = with_spans(4);
+    next_request(&mut tracer, at(0)).expect("a batch");
+    tracer.handle_not_called(Failure::NoCluster, at(0));
+    let lost =
+        [("otel.sdk.exporter.span.failed.no_cluster", 2), ("otel.sdk.exporter.span.queued", -2)];
+    assert_eq!(counters(&mut tracer), lost);
+    send(&mut tracer, at(0));
+    assert!(tracer.is_in_flight(at(14)), "the host may still answer");
+    assert!(!tracer.is_in_flight(at(15)), "no more");
+    assert_eq!(tracer.held(), held(0, 2, 0), "the batch waits to be sent again");
+    let late = Answer::Http { status: 200, retry_after: None, body: b"" };
+    tracer.handle_answer(CALL, late, at(15));
+    assert_eq!(tracer.held(), held(0, 2, 0), "what was given up is not known any more");
+    assert_eq!(Metric::from(Failure::Refused(AnswerStatus::Http(400))), Metric::FailedRefused);
+}
+
+#[test]
+fn a_full_queue_loses_the_newest_or_the_oldest() {
+    let full = ("otel.sdk.processor.span.dropped.queue_full", 3);
+    for (policy, first, reason) in
+        [("drop_newest", "1", "what was there stays"), ("drop_oldest", "4", "what comes stays")]
+    {
+        let json = SMALL.replacen('{', &format!(r#"{{"envoy": {{"queue_full": "{policy}"}}, "#), 1);
+        let mut tracer = tracer(&json);
+        for code in 1..=7 {
+            pass(&mut tracer, &code.to_string());
+        }
+        assert_eq!(tracer.held(), held(0, 4, 0), "{reason}");
+        assert!(counters(&mut tracer).contains(&full), "{reason}");
+        let spans = next_request(&mut tracer, at(9)).expect("a batch");
+        let code = spans[0].int("http.response.status_code").map(|code| code.to_string());
+        assert_eq!(code.as_deref(), Some(first), "{reason}");
+    }
+}
+
+#[test]
+fn a_span_that_is_too_large_is_cut_or_lost() {
+    let truncated = "otel.sdk.processor.span.truncated";
+    let too_large = "otel.sdk.processor.span.dropped.too_large";
+    let fits = "x".repeat(300);
+    let long = "x".repeat(3000);
+    for (agent, method, expected, length, reason) in [
+        (&fits, "GET", None, 300, "it fits"),
+        (&long, "GET", Some((truncated, 1)), 128, "its texts are cut"),
+        (&long, long.as_str(), Some((truncated, 1)), 128, "its method, too"),
+    ] {
+        let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
+        let headers = [(":method", method), ("user-agent", agent.as_str())];
+        let span = start(&mut tracer, &Request::new(&headers));
+        tracer.end(span, &outcome(&[("response.code", "200")]).outcome());
+        let counted = counters(&mut tracer);
+        let found = counted.iter().find(|(name, _)| [truncated, too_large].contains(name));
+        assert_eq!(found.copied(), expected, "{reason}: {counted:?}");
+        next_request(&mut tracer, at(0));
+        let span = next_request(&mut tracer, at(9)).expect("a batch").remove(0);
+        let found = span.text("user_agent.original").map(|agent| agent.len());
+        assert_eq!(found, Some(length), "{reason}");
+    }
+    let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
+    let path = format!("/{}", "x".repeat(2000));
+    let headers =
+        [(":method", "POST"), (":path", path.as_str()), ("content-type", "application/grpc")];
+    let span = start(&mut tracer, &Request::new(&headers));
+    tracer.end(span, &outcome(&[]).outcome());
+    assert!(counters(&mut tracer).contains(&(too_large, 1)), "its name is not cut");
+    assert_eq!(tracer.held(), held(0, 0, 0));
+}
+
+#[test]
+fn what_waits_is_handed_over_and_taken_over() {
+    let mut old = with_spans(3);
+    send(&mut old, at(0));
+    answer(&mut old, 503, b"", at(0));
+    counters(&mut old);
+    let mut messages = Vec::new();
+    let mut leave = |message: &[u8]| {
+        messages.push(message.to_vec());
+        Ok(())
+    };
+    old.hand_over_in_flight(&mut leave);
+    old.hand_over(&mut leave);
+    assert_eq!(counters(&mut old), [], "they wait as before");
+    assert_eq!(old.held(), Held::NOTHING);
+    assert_eq!(messages.len(), 2, "a request that is sent again, and the queue");
+
+    let mut new = tracer(SMALL);
+    for (message, spans) in messages.iter().zip([2, 1]) {
+        assert!(new.can_take_over());
+        new.take_over(Unsent::read(message));
+        assert!(new.has_work() && !new.can_take_over(), "one at a time");
+        assert_eq!(new.held(), held(0, spans, 0));
+        assert_eq!(counters(&mut new), [], "they are counted already");
+        assert_eq!(send(&mut new, at(0)), usize::try_from(spans).expect("small"));
+        assert!(!new.can_take_over(), "it is on its way");
+        answer(&mut new, 200, b"", at(0));
+        let gone = [
+            ("otel.sdk.exporter.span.exported", i64::from(spans)),
+            ("otel.sdk.exporter.span.queued", -i64::from(spans)),
+        ];
+        assert_eq!(counters(&mut new), gone);
+    }
+    new.take_over(Err(Unreadable { spans: 5 }));
+    let lost =
+        [("otel.sdk.processor.span.dropped.shutdown", 5), ("otel.sdk.exporter.span.queued", -5)];
+    assert_eq!(counters(&mut new), lost, "of a version that is not known");
+}
+
+#[test]
+fn what_is_on_its_way_is_handed_over_where_no_answer_will_come() {
+    let mut tracer = with_spans(2);
+    send(&mut tracer, at(0));
+    counters(&mut tracer);
+    tracer.hand_over(|_| panic!("nothing waits"));
+    let mut messages = 0;
+    tracer.hand_over_in_flight(|_| {
+        messages += 1;
+        Ok(())
+    });
+    assert_eq!(messages, 1);
+    let waits = [("otel.sdk.exporter.span.queued", 2), ("otel.sdk.exporter.span.inflight", -2)];
+    assert_eq!(counters(&mut tracer), waits, "it waits for whoever takes it over");
+}
+
+#[test]
+fn what_nobody_takes_over_is_lost() {
+    let shutdown = "otel.sdk.processor.span.dropped.shutdown";
+    let (queued, in_flight) = ("otel.sdk.exporter.span.queued", "otel.sdk.exporter.span.inflight");
+    let mut tracer = with_spans(3);
+    send(&mut tracer, at(0));
+    counters(&mut tracer);
+    tracer.hand_over_in_flight(|_| Err(NotTaken));
+    tracer.hand_over(|_| Err(NotTaken));
+    assert_eq!(counters(&mut tracer), [(shutdown, 3), (queued, -1), (in_flight, -2)]);
+
+    let mut tracer = with_spans(3);
+    send(&mut tracer, at(0));
+    tracer.take_over(Ok(Unsent { spans: 4, request: Vec::new() }));
+    counters(&mut tracer);
+    tracer.shut_down();
+    assert_eq!(counters(&mut tracer), [(shutdown, 7), (queued, -5), (in_flight, -2)]);
+    assert!(!tracer.has_work());
+}
+
+#[test]
+fn a_span_that_is_put_aside_is_handed_over_too() {
+    let mut tracer = tracer("{}");
+    let span = start(&mut tracer, &Request::get(&[]));
+    let details = [("response.code_details", "internal_redirect")];
+    tracer.end(span, &outcome(&details).outcome());
+    let mut spans = 0;
+    tracer.hand_over(|message| {
+        spans += Unsent::read(message).expect("ours").spans;
+        Ok(())
+    });
+    assert_eq!(spans, 1);
+}
+
+#[test]
+fn what_a_crash_took_is_counted() {
+    let mut tracer = with_spans(1);
+    let findings = Findings { lost: vec![held(1, 2, 4), held(0, 8, 16)], regained: None };
+    tracer.note(&findings);
+    let counted = [
+        ("otel.sdk.processor.span.dropped.crash", 31),
+        ("otel.sdk.exporter.span.queued", -10),
+        ("otel.sdk.exporter.span.inflight", -20),
+    ];
+    assert_eq!(counters(&mut tracer), counted);
+    tracer.note(&Findings { lost: Vec::new(), regained: Some(held(1, 1, 0)) });
+    assert_eq!(counters(&mut tracer), [("otel.sdk.exporter.span.queued", 1)], "told anew");
+}

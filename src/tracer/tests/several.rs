@@ -1,0 +1,301 @@
+//! What takes more than one request, or more than one span.
+
+use super::*;
+use crate::context::{SpanContext, TraceFlags, TraceState};
+use crate::envoy::headers::Headers;
+use crate::id::{SpanId, TraceId};
+use crate::otlp::Link;
+use crate::probe::{HeaderNeeds, Needs, TimeNeed};
+use crate::sampling::{ParentBased, Probability, SamplingInput, Threshold, Verdict};
+use crate::semconv::Facts;
+use crate::semconv::request::RequestProtocol;
+use crate::span::{Identity, Sampling};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// All spans that are there.
+fn spans(tracer: &mut Tracer) -> Vec<Span> {
+    next_request(tracer, Duration::ZERO);
+    next_request(tracer, Duration::from_mins(1)).unwrap_or_default()
+}
+
+/// The traceparent that a request goes on with.
+fn traceparent(started: &Started<'_>) -> String {
+    let (_, change) = changes(started.changes).remove(0);
+    change.split(' ').next_back().expect("a value").to_owned()
+}
+
+/// Whether the first pass of a request ends in an internal redirect; gives the traceparent of the second one.
+fn redirect(tracer: &mut Tracer) -> String {
+    let started = tracer.start(&Request::get(&[]));
+    let traceparent = traceparent(&started);
+    let span = started.span.expect("it is kept");
+    let redirected = [
+        ("request.time", "100"),
+        ("request.duration", "5"),
+        ("response.code", "302"),
+        ("response.code_details", "internal_redirect"),
+    ];
+    tracer.end(span, &outcome(&redirected).outcome());
+    traceparent
+}
+
+#[test]
+fn an_internal_redirect_is_one_span() {
+    let mut tracer = tracer("{}");
+    let traceparent = redirect(&mut tracer);
+    assert!(tracer.has_work(), "a span is put aside");
+    assert_eq!(tracer.held().open, 1, "its request is under way");
+    let started = tracer.start(&Request::get(&[("traceparent", &traceparent)]));
+    assert_eq!(changes(started.changes), [], "its headers are as they must be");
+    let span = started.span.expect("it goes on");
+    assert!(!tracer.has_work(), "nothing is put aside");
+    let second = [("request.time", "200"), ("request.duration", "7"), ("response.code", "200")];
+    tracer.end(span, &outcome(&second).outcome());
+    let counted = counters(&mut tracer);
+    assert!(counted.contains(&("otel.sdk.span.started", 1)), "once: {counted:?}");
+    assert!(counted.contains(&("otel.sdk.span.sampled", 1)), "once: {counted:?}");
+    let spans = spans(&mut tracer);
+    let [span] = spans.as_slice() else { panic!("one span: {spans:?}") };
+    assert_eq!(span.int("http.response.status_code"), Some(200), "as the second pass ended");
+    assert_eq!((span.span.start_time_unix_nano, span.span.end_time_unix_nano), (200, 207));
+    assert!(traceparent.contains(&span.span_id()), "the id that went to the upstream");
+    assert_eq!(tracer.held().open, 0, "nothing is under way");
+}
+
+#[test]
+fn only_the_second_pass_goes_on_with_a_span() {
+    type Stranger = fn(&str) -> Option<String>;
+    let strangers: [(&str, Stranger); 4] = [
+        ("without a parent", |_| None),
+        ("with another one", |_| Some(PARENT.to_owned())),
+        ("of the same trace", |own| Some(format!("{}-00f067aa0ba902b7-01", own.get(..35)?))),
+        ("with the same span id", |own| {
+            Some(format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{}", own.get(36..)?))
+        }),
+    ];
+    for (reason, stranger) in strangers {
+        let mut tracer = tracer("{}");
+        let own = redirect(&mut tracer);
+        let headers = stranger(&own);
+        let headers: Vec<_> = headers.iter().map(|it| ("traceparent", it.as_str())).collect();
+        let span = start(&mut tracer, &Request::get(&headers));
+        tracer.end(span, &outcome(&[("response.code", "204")]).outcome());
+        let spans = spans(&mut tracer);
+        let codes: Vec<_> = spans.iter().map(|it| it.int("http.response.status_code")).collect();
+        assert_eq!(codes, [None, Some(204)], "{reason}: each its own");
+        assert_eq!(spans[0].span.end_time_unix_nano, 105, "{reason}: the first pass");
+        assert!(own.contains(&spans[0].span_id()), "{reason}");
+    }
+}
+
+#[test]
+fn a_second_pass_that_does_not_come_is_not_waited_for() {
+    let mut tracer = tracer("{}");
+    redirect(&mut tracer);
+    assert_eq!(tracer.held().queued, 0);
+    assert!(next_request(&mut tracer, Duration::ZERO).is_none(), "it waits for its batch");
+    assert_eq!((tracer.held().queued, tracer.held().open), (1, 0), "it has ended");
+}
+
+#[test]
+fn a_request_that_an_earlier_filter_answered_is_a_span() {
+    let mut tracer = tracer("{}");
+    let request = Request::get(&[("traceparent", PARENT)]);
+    let span = tracer.start_late(&request).expect("it is kept");
+    assert_eq!(request.asked.take(), ["all headers"], "it is asked once");
+    tracer.end(span, &outcome(&[("response.code", "403")]).outcome());
+    let spans = spans(&mut tracer);
+    assert_eq!(spans[0].parent_id(), "00f067aa0ba902b7", "below its caller's");
+    assert_eq!(spans[0].int("http.response.status_code"), Some(403));
+    let off = r#"{"tracer_provider": {"sampler": {"always_off": {}}}}"#;
+    assert!(super::tracer(off).start_late(&Request::get(&[])).is_none(), "it is let go");
+}
+
+#[test]
+fn what_a_request_needed_decides_what_the_next_is_asked() {
+    let asked = |tracer: &mut Tracer, headers: &[(&str, &str)]| {
+        let request = Request::get(headers);
+        tracer.start(&request);
+        request.asked.take().join(", ")
+    };
+    let (all, first) = ("all headers", "has traceparent");
+    let mut on = tracer("{}");
+    assert_eq!(asked(&mut on, &[]), format!("{first}, {all}"), "the first is kept");
+    assert_eq!(asked(&mut on, &[]), all, "so is the second, it seems");
+    let mut off = tracer(r#"{"tracer_provider": {"sampler": {"always_off": {}}}}"#);
+    assert_eq!(asked(&mut off, &[]), first, "nothing more is needed");
+    assert_eq!(asked(&mut off, &[("traceparent", PARENT)]), format!("{first}, {all}"), "a parent");
+    assert_eq!(asked(&mut off, &[("traceparent", PARENT)]), all, "another one, it seems");
+    assert_eq!(asked(&mut off, &[]), all, "it was none");
+    assert_eq!(asked(&mut off, &[]), first, "none, it seems");
+}
+
+#[test]
+fn of_large_headers_a_span_still_has_what_it_needs() {
+    let captured = r#"{"instrumentation/development": {"general": {"http": {"server": {"request_captured_headers": ["x-tenant"]}}}}}"#;
+    let mut tracer = tracer(captured);
+    let cookie = "c".repeat(10_000);
+    let headers = [("cookie", cookie.as_str()), ("x-tenant", "a"), ("user-agent", "curl")];
+    let span = start(&mut tracer, &Request::get(&headers));
+    tracer.end(span, &outcome(&[("response.code", "200")]).outcome());
+    let span = spans(&mut tracer).remove(0);
+    assert_eq!(span.text("user_agent.original").as_deref(), Some("curl"));
+    assert_eq!(span.texts("http.request.header.x-tenant"), Some(vec!["a".to_owned()]));
+}
+
+/// Keeps what fails, with a probability of one half.
+#[derive(Debug)]
+struct Failures;
+
+impl Sampler for Failures {
+    fn decide(&self, _: &SamplingInput<'_>) -> Verdict {
+        Verdict::Undecided
+    }
+
+    fn decide_at_end(&self, _: &SamplingInput<'_>, facts: &Facts<'_>) -> Option<Probability> {
+        let half = Probability::Decided(Threshold::from_ratio(0.5).expect("a ratio"));
+        facts.status.is_some_and(|code| code >= 500).then_some(half)
+    }
+}
+
+#[test]
+fn a_request_may_be_decided_at_its_end() {
+    let cases = [
+        (None, "200", None, "let go"),
+        (None, "503", Some("ot=th:8"), "kept"),
+        (Some("a=1,ot=th:4;x:y"), "503", Some("ot=th:8;x:y,a=1"), "kept, with a tracestate"),
+    ];
+    for (state, code, kept, reason) in cases {
+        let mut tracer = tracer("{}");
+        tracer.sampler = Box::new(Failures);
+        let mut headers: Vec<_> = state.map(|state| ("tracestate", state)).into_iter().collect();
+        if state.is_some() {
+            headers.push(("traceparent", PARENT));
+        }
+        let started = tracer.start(&Request::get(&headers));
+        let changes = changes(started.changes);
+        let flags = if state.is_some() { "-00" } else { "-02" };
+        assert!(changes[0].1.ends_with(flags), "{reason}: not sampled, so far: {changes:?}");
+        assert!(!changes.iter().any(|it| it.1.contains("th:")), "{reason}: nothing is promised");
+        let span = started.span.expect("it may be kept");
+        assert_eq!(tracer.held().open, 0, "{reason}: nothing would be lost");
+        let before = counters(&mut tracer);
+        assert_eq!(before, [("otel.sdk.span.started", 1)], "{reason}");
+        tracer.end(span, &outcome(&[("response.code", code)]).outcome());
+        assert_eq!(tracer.held().open, 0, "{reason}");
+        let counted = counters(&mut tracer);
+        let expected: &[_] = match kept {
+            None => &[],
+            Some(_) => &[("otel.sdk.span.sampled", 1), ("otel.sdk.exporter.span.queued", 1)],
+        };
+        assert_eq!(counted, expected, "{reason}");
+        let spans = spans(&mut tracer);
+        assert_eq!(spans.first().map(|it| it.span.trace_state.as_str()), kept, "{reason}");
+    }
+}
+
+#[test]
+fn a_delegate_may_be_undecided() {
+    let mut tracer = tracer("{}");
+    let root = Box::new(Failures);
+    tracer.sampler = Box::new(ParentBased { root, ..ParentBased::with_root(Failures) });
+    for (parent, code, kept) in
+        [(None, "503", true), (None, "200", false), (Some(PARENT), "200", true)]
+    {
+        let headers: Vec<_> = parent.map(|it| ("traceparent", it)).into_iter().collect();
+        let span = start(&mut tracer, &Request::get(&headers));
+        let before = tracer.held().queued;
+        tracer.end(span, &outcome(&[("response.code", code)]).outcome());
+        assert_eq!(tracer.held().queued > before, kept, "{parent:?}, {code}");
+    }
+}
+
+/// Keeps what it can see all of that it has asked for.
+#[derive(Debug)]
+struct Inquisitive;
+
+impl Sampler for Inquisitive {
+    fn needs(&self) -> Needs {
+        Needs { headers: HeaderNeeds::All, attributes: vec!["xds.route_name"], time: TimeNeed::Now }
+    }
+
+    fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
+        let path = input.request.map(|request| request.path);
+        let names: Vec<_> = input.attributes.iter().map(|(name, _)| *name).collect();
+        if path == Some(b"/") && names == ["xds.route_name"] && input.now == Some(Duration::ZERO) {
+            Verdict::Keep(Probability::Inherited)
+        } else {
+            Verdict::LetGo(Probability::Inherited)
+        }
+    }
+}
+
+#[test]
+fn a_sampler_sees_what_it_asks_for() {
+    let based = Box::new(ParentBased::with_root(Inquisitive));
+    for sampler in [Box::new(Inquisitive) as Box<dyn Sampler>, based] {
+        let mut tracer = tracer("{}");
+        let needs = tracer.propagators.needs().and(sampler.needs());
+        tracer.probe = Probe::new(needs, [":path"].into_iter().collect());
+        tracer.sampler = sampler;
+        let request = Request::get(&[]);
+        assert!(tracer.start(&request).span.is_some(), "it has seen all");
+        assert_eq!(request.asked.take(), ["all headers", "xds.route_name", "now"], "each once");
+    }
+}
+
+fn context(byte: u8, state: &str) -> SpanContext {
+    SpanContext {
+        trace_id: TraceId::from_bytes([1; 16]).expect("valid"),
+        span_id: SpanId::from_bytes([byte; 8]).expect("valid"),
+        flags: TraceFlags::from_byte(1),
+        trace_state: TraceState::parse(state.as_bytes()).expect("valid"),
+    }
+}
+
+#[test]
+fn a_span_may_have_two_sides_and_links() {
+    let mut tracer = tracer("{}");
+    let identity =
+        Identity::ServerAndClient { server: context(2, "a=1"), client: context(3, "a=1") };
+    let parent = SpanId::from_bytes([9; 8]);
+    let names = [":method", ":authority", ":scheme"].into_iter().collect();
+    let headers = [(":method", "GET"), (":authority", "shop"), (":scheme", "http")];
+    let headers = Headers::select(HeaderMap::of(&headers), &names);
+    let span = OpenSpan::new(identity, parent, Sampling::Kept, headers, RequestProtocol::Http);
+    let span = span.linked(vec![Link { context: context(7, "b=2") }]);
+    assert_eq!(span.context().span_id, context(3, "").span_id, "the upstream gets the client's");
+    assert_eq!(span.spans(), 2);
+    tracer.open = 2;
+    tracer.end(span, &outcome(&[("response.code", "404")]).outcome());
+    assert_eq!((tracer.held().open, tracer.held().queued), (0, 2));
+    let spans = spans(&mut tracer);
+    let [server, client] = spans.as_slice() else { panic!("two spans: {spans:?}") };
+    assert_eq!((server.span.kind(), client.span.kind()), (SpanKind::Server, SpanKind::Client));
+    assert_eq!(server.parent_id(), "09".repeat(8), "below the caller's");
+    assert_eq!(client.parent_id(), server.span_id(), "below the server's");
+    assert_eq!((server.span.flags, client.span.flags), (0x301, 0x101), "the one parent is remote");
+    assert_eq!(server.text("error.type"), None, "404 is no error of a server");
+    assert_eq!(client.text("error.type").as_deref(), Some("404"), "but of a client");
+    for span in [server, client] {
+        let link = &span.span.links[0];
+        assert_eq!(span.span.links.len(), 1);
+        assert_eq!((link.trace_state.as_str(), link.flags), ("b=2", 0x301));
+        assert_eq!(span.span.trace_state, "a=1");
+    }
+}
+
+#[test]
+fn both_sides_that_are_kept_at_the_end_say_so() {
+    let mut tracer = tracer("{}");
+    tracer.sampler = Box::new(Failures);
+    let identity = Identity::ServerAndClient { server: context(2, ""), client: context(3, "") };
+    let headers = Headers::default();
+    let undecided = Sampling::Undecided(None);
+    let span = OpenSpan::new(identity, None, undecided, headers, RequestProtocol::Http);
+    tracer.end(span, &outcome(&[("response.code", "500")]).outcome());
+    let states: Vec<_> = spans(&mut tracer).iter().map(|it| it.span.trace_state.clone()).collect();
+    assert_eq!(states, ["ot=th:8", "ot=th:8"]);
+}
