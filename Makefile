@@ -13,9 +13,10 @@ build: export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS = --remap-path-prefix=$(CARGO
 LINKED := target/wasm32-wasip1/release/otel_proxy_wasm.wasm
 DENY_VERSION := 0.20.2
 FUZZ_SECONDS ?= 20
+MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench demo run fuzz clean
+.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench demo run fuzz mutants clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -120,6 +121,14 @@ fuzz: ## Build the fuzz targets and run each for FUZZ_SECONDS
 	for target in $$(ls fuzz/fuzz_targets | sed 's/\.rs$$//'); do \
 	  PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+# Fewer cases of each property: a mutant breaks nearly all of them.
+mutants: .tools/mutants-$(MUTANTS_VERSION) ## Change the core in every way there is: native tests must notice (FILES="src/batch.rs src/otlp/**")
+	PROPTEST_CASES=32 nice .tools/bin/cargo-mutants mutants --output target $(addprefix --file ,$(FILES))
+
+.tools/mutants-$(MUTANTS_VERSION): | toolchain
+	cargo install --quiet --locked --root .tools cargo-mutants@$(MUTANTS_VERSION)
+	touch $@
 
 clean: ## Remove what was built
 	cargo clean
