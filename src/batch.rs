@@ -54,6 +54,9 @@ pub enum Refused {
     TooLarge,
 }
 
+/// How many buffers are kept for the next batches: one is on its way while another one fills.
+const MAX_SPARE: usize = 2;
+
 /// Batches in the order in which they were filled; the last one is open.
 #[derive(Debug)]
 pub struct Queue {
@@ -67,8 +70,7 @@ pub struct Queue {
     spans: usize,
     /// Of all full batches, head room included.
     full_bytes: usize,
-    /// The buffers of batches that were sent: the next ones need not grow their own. Never more
-    /// than there were batches at once; a VM's memory does not shrink anyway.
+    /// The buffers of batches that were sent: the next ones need not grow their own.
     spare: Vec<Vec<u8>>,
 }
 
@@ -109,16 +111,25 @@ impl Batch {
         self.spans
     }
 
+    /// Whether it is a request that another queue has completed.
+    fn is_whole(&self) -> bool {
+        self.first == 0
+    }
+
     /// The bytes of its spans.
     fn bytes(&self) -> usize {
         self.buffer.len().saturating_sub(self.first)
     }
 
-    /// Gives up its first span.
-    fn drop_first(&mut self) {
+    /// Gives up its first span, or all of a whole request. Gives how many that are.
+    fn drop_first(&mut self) -> usize {
+        if self.is_whole() {
+            return std::mem::take(&mut self.spans);
+        }
         self.spans = self.spans.saturating_sub(1);
         let rest = self.buffer.get(self.first..).unwrap_or_default();
         self.first += field_at(rest).unwrap_or(rest.len());
+        1
     }
 }
 
@@ -170,14 +181,7 @@ impl Queue {
         if self.frame.head_room() + length > self.limits.max_queue_bytes {
             return Err(Refused::QueueFull);
         }
-        let mut dropped = 0;
-        while !self.has_room(length) {
-            match self.limits.queue_full {
-                QueueFullPolicy::DropNewest => return Err(Refused::QueueFull),
-                QueueFullPolicy::DropOldest => self.drop_oldest(),
-            }
-            dropped += 1;
-        }
+        let dropped = self.make_room(|queue| queue.has_room(length))?;
         if !self.fits(length) {
             self.close();
         }
@@ -188,6 +192,48 @@ impl Queue {
             self.close();
         }
         Ok(dropped)
+    }
+
+    /// Whether a whole batch could be taken over from another queue. An empty queue has room.
+    #[must_use]
+    pub fn has_room_for_batch(&self) -> bool {
+        let BatchLimits { max_batch_spans, max_batch_bytes, .. } = self.limits;
+        self.has_room_for(max_batch_spans, self.frame.head_room() + max_batch_bytes)
+    }
+
+    /// Takes over a request that another queue has completed. Gives how many older spans were dropped to make room.
+    ///
+    /// # Errors
+    /// It is too large for the queue, even an empty one; or the queue is full and keeps what it has.
+    pub fn take_over(&mut self, batch: Batch) -> Result<usize, Refused> {
+        let (spans, bytes) = (batch.spans, self.charge(&batch));
+        if spans > self.limits.max_queue_spans || bytes > self.limits.max_queue_bytes {
+            return Err(Refused::QueueFull);
+        }
+        let dropped = self.make_room(|queue| queue.has_room_for(spans, bytes))?;
+        self.spans += spans;
+        self.full_bytes += bytes;
+        self.full.push_back(batch);
+        Ok(dropped)
+    }
+
+    /// Drops the oldest spans until there is room, where that is what a full queue does. Gives how many.
+    fn make_room(&mut self, has_room: impl Fn(&Self) -> bool) -> Result<usize, Refused> {
+        let mut dropped = 0;
+        while !has_room(self) {
+            match self.limits.queue_full {
+                QueueFullPolicy::DropNewest => return Err(Refused::QueueFull),
+                QueueFullPolicy::DropOldest => dropped += self.drop_oldest(),
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Whether the queue has room for so many spans that take so many bytes. An empty one has.
+    fn has_room_for(&self, spans: usize, bytes: usize) -> bool {
+        self.spans == 0
+            || (self.spans + spans <= self.limits.max_queue_spans
+                && self.bytes() + bytes <= self.limits.max_queue_bytes)
     }
 
     /// The oldest batch, if it is full or has waited for the delay.
@@ -226,9 +272,11 @@ impl Queue {
 
     /// Takes back the memory of a batch that is done with.
     pub fn recycle(&mut self, batch: Batch) {
-        let mut buffer = batch.buffer;
-        buffer.resize(self.frame.head_room(), 0);
-        self.spare.push(buffer);
+        if self.spare.len() < MAX_SPARE {
+            let mut buffer = batch.buffer;
+            buffer.resize(self.frame.head_room(), 0);
+            self.spare.push(buffer);
+        }
     }
 
     /// Whether the queue has room for a span. An empty one has.
@@ -236,9 +284,7 @@ impl Queue {
         // Where the span starts a batch, what goes around that comes in addition.
         let starts = self.open.spans == 0 || !self.fits(length);
         let needed = if starts { self.frame.head_room() + length } else { length };
-        self.spans == 0
-            || (self.spans < self.limits.max_queue_spans
-                && self.bytes() + needed <= self.limits.max_queue_bytes)
+        self.has_room_for(1, needed)
     }
 
     /// Whether the open batch has room for a span.
@@ -248,30 +294,35 @@ impl Queue {
 
     /// What a batch counts of the queue's bytes.
     fn charge(&self, batch: &Batch) -> usize {
-        self.frame.head_room() + batch.bytes()
+        let around = if batch.is_whole() { 0 } else { self.frame.head_room() };
+        around + batch.bytes()
     }
 
-    /// Drops the oldest span, of a queue that has one. If it is in the open batch, that is closed: only full ones lose spans.
-    fn drop_oldest(&mut self) {
+    /// Drops the oldest span, of a queue that has one, or the whole request that it came with. Gives how many that are. If it is in the
+    /// open batch, that is closed: only full ones lose spans.
+    fn drop_oldest(&mut self) -> usize {
         if self.full.is_empty() {
             self.close();
         }
-        let Some(mut batch) = self.full.pop_front() else { return };
+        let Some(mut batch) = self.full.pop_front() else { return 0 };
         self.full_bytes -= self.charge(&batch);
-        batch.drop_first();
-        self.spans -= 1;
+        let dropped = batch.drop_first();
+        self.spans -= dropped;
         if batch.spans > 0 {
             self.full_bytes += self.charge(&batch);
             self.full.push_front(batch);
         } else {
             self.recycle(batch);
         }
+        dropped
     }
 
     /// Closes the open batch, which has spans.
     fn close(&mut self) {
         let buffer = self.spare.pop().unwrap_or_else(|| self.frame.buffer());
-        let closed = std::mem::replace(&mut self.open, Batch::over(buffer));
+        let mut closed = std::mem::replace(&mut self.open, Batch::over(buffer));
+        // A buffer grows by doubling: what is not needed would count nowhere.
+        closed.buffer.shrink_to_fit();
         self.open_since = None;
         self.full_bytes += self.charge(&closed);
         self.full.push_back(closed);
@@ -420,6 +471,23 @@ mod tests {
     }
 
     #[test]
+    fn few_buffers_are_kept() {
+        let limits = BatchLimits { max_queue_spans: 100, max_queue_bytes: 1 << 20, ..limits() };
+        let mut queue = Queue::new(limits, Frame::new(&[]));
+        (0..20).for_each(|_| assert_eq!(push(&mut queue, "a"), Ok(0)));
+        let batches: Vec<_> = std::iter::from_fn(|| queue.take_due(SECOND)).collect();
+        assert_eq!(batches.len(), 10);
+        assert!(
+            batches.iter().all(|it| it.buffer.capacity() < 2 * it.buffer.len()),
+            "no room for nothing"
+        );
+        for batch in batches {
+            queue.recycle(batch);
+        }
+        assert_eq!(queue.spare.len(), MAX_SPARE);
+    }
+
+    #[test]
     fn what_goes_around_a_batch_is_charged() {
         let room = Frame::new(&[]).head_room();
         let mut queue = queue();
@@ -487,6 +555,7 @@ mod tests {
             let length = queue.request(&mut batch).len();
             assert!(length < 600, "round {round}: two small spans, not {length} bytes");
             queue.recycle(batch);
+            assert_eq!(queue.spare.len(), 1, "round {round}: it serves again");
             let room = Frame::new(&[]).head_room();
             assert!(queue.spare.iter().all(|it| it.len() == room), "round {round}: room alone");
         }

@@ -56,6 +56,8 @@ pub struct Config {
     pub exporter: ExporterConfig,
     /// `instrumentation/development.general`.
     pub http: HttpConfig,
+    /// `envoy.max_open_bytes`.
+    pub max_open_bytes: usize,
     /// `envoy.span_kind`.
     pub span_kind: SpanKindSetting,
 }

@@ -72,8 +72,6 @@ pub struct TraceState(String); // Invariant: at most 32 valid members with disti
 pub enum TraceStateError {
     /// A member without `=`, with a key or a value outside the grammar.
     InvalidMember,
-    /// A key that occurs twice.
-    DuplicateKey,
     /// More than 32 members.
     TooManyMembers,
 }
@@ -83,12 +81,11 @@ impl TraceState {
 
     /// Reads the values of all tracestate headers, joined by commas in their order.
     ///
-    /// White space around members and empty members are ignored.
+    /// White space around members, empty members, and a key's second member and those after that are ignored.
     ///
     /// # Errors
     /// A member without `=`; a key that is not `[a-z0-9][a-z0-9_\-*/@]{0,255}`; a value that is not
-    /// 1 to 256 printable characters without `,` and `=`, or ends in a space; a repeated key; a
-    /// 33rd member (sections 3.3.1.1 to 3.3.1.3).
+    /// 1 to 256 printable characters without `,` and `=`; a 33rd member (sections 3.3.1.1 to 3.3.1.3).
     pub fn parse(header: &[u8]) -> Result<Self, TraceStateError> {
         let mut state = String::with_capacity(header.len());
         let mut members = 0;
@@ -97,8 +94,9 @@ impl TraceState {
                 continue;
             }
             let (key, member) = valid_member(member).ok_or(TraceStateError::InvalidMember)?;
+            // That a key is unique is its sender's duty, and no reason to drop what others wrote.
             if entries(&state).any(|(known, _)| known == key) {
-                return Err(TraceStateError::DuplicateKey);
+                continue;
             }
             members += 1;
             if members > Self::MAX_MEMBERS {
@@ -219,7 +217,10 @@ mod tests {
             (format!("a={long_value}v"), None, "a value of 257"),
             (members(32), Some(members(32)), "thirty-two members"),
             (members(33), None, "a thirty-third member"),
-            ("foo=1,foo=2".into(), None, "a repeated key"),
+            ("foo=1,foo=2".into(), Some("foo=1".into()), "a repeated key"),
+            ("a=1,foo=1,b=2,foo=2,c=3".into(), Some("a=1,foo=1,b=2,c=3".into()), "between others"),
+            (format!("{},k0=w", members(32)), Some(members(32)), "as the thirty-third"),
+            ("foo=1,foo=".into(), None, "one that is not valid"),
             ("foo".into(), None, "no value"),
             ("foo=".into(), None, "an empty value"),
             ("foo= ".into(), None, "a value of a space, which is none of it"),

@@ -66,6 +66,12 @@ pub fn property(path: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// Sets a state of the current request, if the host lets it.
+pub fn set_property(name: &str, value: &[u8]) {
+    // SAFETY: name and value are valid slices. Any status but success means that nothing was set.
+    unsafe { abi::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+}
+
 /// Calls a function that the host has beyond the ABI, such as `expr_create`. None if there is no such function, or it fails.
 #[expect(clippy::must_use_candidate, reason = "some are called for what they do")]
 pub fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
@@ -166,15 +172,6 @@ pub fn increment(metric: MetricId, change: i64) {
     debug_assert!(result.is_ok(), "the metric was defined");
 }
 
-/// Which build this is: the build writes a digest of the module into the module.
-#[must_use]
-pub fn build_id() -> [u8; 48] {
-    #[used]
-    static BUILD_ID: [u8; 48] = *b"otel-proxy-wasm.build_id:                       ";
-    // SAFETY: it is a static. Read so that the compiler does not take what stands here for what will be there.
-    unsafe { std::ptr::read_volatile(&raw const BUILD_ID) }
-}
-
 /// Tells the host that the root context of the current callback, which `on_done` has kept, can go.
 pub fn done() {
     // SAFETY: it takes nothing.
@@ -225,6 +222,13 @@ mod abi {
             path_size: usize,
             return_data: *mut *mut u8,
             return_size: *mut usize,
+        ) -> u32;
+
+        pub(super) fn proxy_set_property(
+            path_data: *const u8,
+            path_size: usize,
+            value_data: *const u8,
+            value_size: usize,
         ) -> u32;
 
         pub(super) fn proxy_get_header_map_value(

@@ -50,7 +50,7 @@ pub mod stats;
 pub mod tracer;
 
 mod entry {
-    use crate::lifecycle::successor::Filters;
+    use crate::filter::Filters;
 
     proxy_wasm::main! {{
         proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);

@@ -1,7 +1,9 @@
-//! What happens when filters come, go and crash: nothing is lost that somebody could still deliver, and what is lost is counted.
+//! What happens when filters come, go and crash: nothing is lost that somebody could still deliver, nothing reaches another
+//! collector, and what is lost is counted.
 //!
 //! It makes no host call: where messages and tables are kept between VMs is the host's affair.
 
-pub mod crash;
+pub mod departure;
+pub mod destination;
 pub mod handover;
-pub mod successor;
+pub mod registry;

@@ -19,6 +19,10 @@ pub trait RequestSource {
 
     /// The time since any fixed moment.
     fn now(&self) -> Duration;
+
+    /// What the passes before this one have left of it, if the host redirected the request internally: the marks that
+    /// [`crate::tracer::Tracer::end`] gave, in their order. No caller can send it.
+    fn marks(&self) -> Vec<u8>;
 }
 
 /// What has to be known before a request is decided.

@@ -64,6 +64,8 @@ pub enum Verdict {
 /// What is known of the probability with which a trace was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probability {
+    /// Whatever the trace's randomness.
+    Certain,
     /// Decided here, with this threshold.
     Decided(Threshold),
     /// Decided before; what the tracestate says of it stands.
@@ -134,10 +136,15 @@ impl SamplingInput<'_> {
     fn trace_state(&self, probability: Probability, flag: SampledFlag) -> TraceState {
         let state = self.parent.map_or_else(TraceState::default, |it| it.trace_state.clone());
         match (probability, flag) {
+            (Probability::Certain, SampledFlag::On) => {
+                trace_state::with_threshold(&state, Threshold::ALL)
+            }
             (Probability::Decided(threshold), SampledFlag::On) => {
                 trace_state::with_threshold(&state, threshold)
             }
-            (Probability::Decided(_), SampledFlag::Off) => trace_state::without_threshold(state),
+            (Probability::Certain | Probability::Decided(_), SampledFlag::Off) => {
+                trace_state::without_threshold(state)
+            }
             // A threshold that contradicts the flag says nothing true (TraceState: Probability
             // Sampling, section "Consistency").
             (Probability::Inherited, flag) => match trace_state::threshold(&state) {
@@ -152,13 +159,13 @@ impl SamplingInput<'_> {
     }
 }
 
-/// Keeps every request.
+/// Keeps every request, with certainty.
 #[derive(Clone, Copy, Debug)]
 pub struct AlwaysOn;
 
 impl Sampler for AlwaysOn {
     fn decide(&self, _: &SamplingInput<'_>) -> Verdict {
-        Verdict::Keep(Probability::Inherited)
+        Verdict::Keep(Probability::Certain)
     }
 }
 
@@ -168,7 +175,7 @@ pub struct AlwaysOff;
 
 impl Sampler for AlwaysOff {
     fn decide(&self, _: &SamplingInput<'_>) -> Verdict {
-        Verdict::LetGo(Probability::Inherited)
+        Verdict::LetGo(Probability::Certain)
     }
 }
 
@@ -240,8 +247,10 @@ mod tests {
         };
         let (all, half, quarter, nothing) = (&ratio(1.0), &ratio(0.5), &ratio(0.25), &ratio(0.0));
         let cases: &[Case<'_>] = &[
-            (on(), None, true, "", "always on, no parent"),
-            (on(), Some(parent(0, "")), true, "", "always on, whatever the parent did"),
+            (on(), None, true, "ot=th:0", "always on, no parent"),
+            (on(), Some(parent(0, "")), true, "ot=th:0", "always on, whatever the parent did"),
+            (on(), Some(parent(1, "ot=th:8,a=1")), true, "ot=th:0,a=1", "with its own certainty"),
+            (off(), Some(parent(1, "ot=th:8")), false, "", "always off, whatever th says"),
             (off(), None, false, "", "always off, no parent"),
             (off(), Some(parent(1, "a=1")), false, "a=1", "always off, whatever the parent did"),
             (all, None, true, "ot=th:0", "all"),

@@ -109,10 +109,27 @@ impl Conventions {
         RequestHeaders::NAMES.into_iter().chain(captured.map(String::as_str))
     }
 
-    /// Whether a request header with this name matters to a span.
+    /// What has to be held of a header's value whose attributes have at most so many bytes each: the same attributes come of it.
     #[must_use]
-    pub fn want_request_header(&self, name: &[u8]) -> bool {
-        self.request_headers().any(|known| known.as_bytes() == name)
+    pub fn held<'a>(&self, name: &[u8], value: &'a [u8], limit: usize) -> Cow<'a, [u8]> {
+        /// What is parsed is not cut where it could still be told.
+        const MIN: usize = 1024;
+        let limit = limit.max(MIN);
+        if value.len() <= limit {
+            return Cow::Borrowed(value);
+        }
+        let cut = |value: &'a [u8]| value.get(..limit).unwrap_or(value);
+        if name != b":path" {
+            return Cow::Borrowed(cut(value));
+        }
+        let mut parts = value.splitn(2, |byte| *byte == b'?');
+        let mut held = cut(parts.next().unwrap_or_default()).to_vec();
+        if let Some(query) = parts.next() {
+            let query = redaction::query(query, &self.http.sensitive_query_parameters);
+            held.push(b'?');
+            held.extend(query.iter().take(limit));
+        }
+        Cow::Owned(held)
     }
 
     /// The response headers that matter to a span.

@@ -22,6 +22,8 @@ pub struct OpenSpan {
     sampling: Sampling,
     headers: Headers,
     response_headers: Headers,
+    /// Attributes that it will lack, since they were not held.
+    dropped_attributes: u32,
     rpc: Rpc,
 }
 
@@ -80,8 +82,37 @@ impl OpenSpan {
             RequestProtocol::Http => Rpc::None,
             RequestProtocol::Grpc => Rpc::Grpc(None),
         };
-        let (links, response_headers) = (Vec::new(), Headers::default());
-        Self { identity, parent, links, sampling, headers, response_headers, rpc }
+        Self {
+            identity,
+            parent,
+            links: Vec::new(),
+            sampling,
+            headers,
+            response_headers: Headers::default(),
+            dropped_attributes: 0,
+            rpc,
+        }
+    }
+
+    /// The bytes that it holds until it ends.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let context = |context: &SpanContext| context.trace_state.as_str().len();
+        let identity = match &self.identity {
+            Identity::One(one) => context(one),
+            Identity::ServerAndClient { server, client } => context(server) + context(client),
+        };
+        let undecided = match &self.sampling {
+            Sampling::Undecided(Some(parent)) => size_of::<SpanContext>() + context(parent),
+            Sampling::Undecided(None) | Sampling::Kept => 0,
+        };
+        let links = self.links.iter().map(|link| size_of::<Link>() + context(&link.context));
+        size_of::<Self>()
+            + identity
+            + undecided
+            + links.sum::<usize>()
+            + self.headers.size()
+            + self.response_headers.size()
     }
 
     /// The same, and it has to do with these.
@@ -161,6 +192,18 @@ impl OpenSpan {
     /// Notes the response's headers.
     pub fn note_response_headers(&mut self, headers: Headers) {
         self.response_headers = headers;
+    }
+
+    /// Notes that so many attributes will be missing.
+    pub fn note_dropped(&mut self, attributes: usize) {
+        let attributes = u32::try_from(attributes).unwrap_or(u32::MAX);
+        self.dropped_attributes = self.dropped_attributes.saturating_add(attributes);
+    }
+
+    /// How many attributes are missing.
+    #[must_use]
+    pub fn dropped_attributes(&self) -> u32 {
+        self.dropped_attributes
     }
 
     /// All that is known, now that the outcome is.

@@ -58,6 +58,8 @@ metrics! {
     DroppedQueueFull = Counter "otel.sdk.processor.span.dropped.queue_full",
     /// Lost: larger than a batch may be.
     DroppedTooLarge = Counter "otel.sdk.processor.span.dropped.too_large",
+    /// Lost: the requests that are under way held as many bytes as they may.
+    DroppedOpenLimit = Counter "otel.sdk.processor.span.dropped.open_limit",
     /// Lost: the filter was removed, or its configuration replaced, before they were sent.
     DroppedShutdown = Counter "otel.sdk.processor.span.dropped.shutdown",
     /// Lost: a VM that held them crashed.

@@ -5,9 +5,9 @@
 mod lifecycle;
 mod request;
 
-pub use request::Started;
+pub use request::{Mark, Started};
 
-use crate::batch::{Batch, Queue};
+use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
 use crate::envoy::headers::HeaderNames;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
@@ -15,7 +15,7 @@ use crate::export::health::CollectorHealth;
 use crate::export::protocol::Protocol;
 use crate::export::{Attempt, ExportCall, Exporter, Ready};
 use crate::id::IdGenerator;
-use crate::otlp::attributes::Attributes;
+use crate::otlp::attributes::{Attributes, SpanLimits};
 use crate::otlp::request::Frame;
 use crate::probe::Probe;
 use crate::propagation::Propagators;
@@ -35,8 +35,14 @@ pub struct Tracer {
     probe: Probe,
     conventions: Conventions,
     span_kind: SpanKindSetting,
+    /// The request's headers that a span needs.
+    request_headers: HeaderNames,
     /// The response's headers that become attributes.
     response_headers: HeaderNames,
+    /// To so many bytes a value is cut at once: no attribute of it will be longer.
+    max_value_bytes: usize,
+    /// What all requests that are under way may hold, in bytes.
+    max_open_bytes: usize,
     /// Of the span that is being described; kept for its memory.
     attributes: Attributes,
     /// Of the request that starts; kept for their memory.
@@ -44,13 +50,13 @@ pub struct Tracer {
     ids: IdGenerator,
     queue: Queue,
     exporter: Exporter,
-    /// What a filter before this one has left, to be sent next.
-    taken_over: Option<Batch>,
     stats: Stats,
     /// Spans that have begun and not ended.
     open: usize,
-    /// A span whose request goes on as an internal redirect, which the next request may be.
-    redirected: Option<Redirected>,
+    /// The bytes that they hold.
+    open_bytes: usize,
+    /// Spans whose requests may go on as internal redirects.
+    redirected: Vec<Redirected>,
     health: CollectorHealth,
 }
 
@@ -65,7 +71,10 @@ impl Tracer {
         propagators.fields().for_each(|name| names.add(name));
         Self {
             probe: Probe::new(needs, names),
+            request_headers: conventions.request_headers().collect(),
             response_headers: conventions.response_headers().collect(),
+            max_value_bytes: max_value_bytes(config.limits, config.batch),
+            max_open_bytes: config.max_open_bytes,
             propagators,
             sampler,
             conventions,
@@ -75,10 +84,10 @@ impl Tracer {
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
             exporter: Exporter::new(config.exporter),
-            taken_over: None,
             stats: Stats::default(),
             open: 0,
-            redirected: None,
+            open_bytes: 0,
+            redirected: Vec::new(),
             health: CollectorHealth::default(),
         }
     }
@@ -86,9 +95,7 @@ impl Tracer {
     /// The call that is due, if one is. `now` is the time since any fixed moment; after this, either
     /// [`Tracer::handle_called`] or [`Tracer::handle_not_called`] follows.
     pub fn poll_export(&mut self, now: Duration) -> Option<ExportCall<'_>> {
-        if let Some(redirected) = self.redirected.take() {
-            self.finish_redirected(redirected);
-        }
+        self.give_up_redirected(now);
         let attempt = self.exporter.handle_overdue(now, self.ids.number());
         self.settle(attempt);
         let call = match self.exporter.ready(now) {
@@ -99,7 +106,7 @@ impl Tracer {
                 self.exporter.resend(now, |batch| queue.request(batch))?
             }
             Ready::Next => {
-                let batch = self.taken_over.take().or_else(|| self.queue.take_due(now))?;
+                let batch = self.queue.take_due(now)?;
                 let queue = &self.queue;
                 self.exporter.begin(batch, now, |batch| queue.request(batch))
             }
@@ -111,10 +118,7 @@ impl Tracer {
     /// Whether a look at the clock could lead to anything.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.queue.spans() > 0
-            || !self.exporter.is_idle()
-            || self.taken_over.is_some()
-            || self.redirected.is_some()
+        self.queue.spans() > 0 || !self.exporter.is_idle() || !self.redirected.is_empty()
     }
 
     /// Whether a batch is full and could be sent at once.
@@ -184,6 +188,13 @@ impl Tracer {
             }
         }
     }
+}
+
+/// So many bytes a value has at most that becomes an attribute: a character takes up to four. A span that is larger than a batch is cut
+/// anyway.
+fn max_value_bytes(limits: SpanLimits, batch: BatchLimits) -> usize {
+    let characters = limits.attribute_value_length.unwrap_or(usize::MAX);
+    characters.saturating_mul(4).min(batch.max_batch_bytes)
 }
 
 #[cfg(test)]

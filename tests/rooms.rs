@@ -47,7 +47,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["batch", "export", "otlp", "propagation", "resource", "sampling", "semconv"]),
-    ("lifecycle", &["stats"]),
+    ("lifecycle", &["export", "stats"]),
     ("stats", &["batch", "export"]),
     ("export", &["batch", "otlp"]),
     ("batch", &["otlp"]),

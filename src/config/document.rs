@@ -46,6 +46,12 @@ const SPAN_KINDS: &Words<SpanKindSetting> = &[
 ];
 const PROCESSORS: &Words<()> = &[("batch", ())];
 
+/// What all requests of a worker that are under way may hold, unless it is configured: some thirty thousand usual ones.
+const OPEN_BYTES: usize = 32 << 20;
+const MIN_OPEN_BYTES: usize = 64 << 10;
+/// Half of what a VM may have.
+const MAX_OPEN_BYTES: usize = 512 << 20;
+
 pub(super) fn read(document: &Value, variables: &mut Variables<'_>) -> Result<Config, ConfigError> {
     let document = Cursor::root(document);
     if document.is_null() {
@@ -74,7 +80,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         Ok((processor, limits, sampler::read(provider, variables)?))
     })?;
     let http = root.take_object("instrumentation/development", instrumentation::read)?;
-    let (span_kind, batch, exporter) = root.take_object("envoy", |envoy| {
+    let (span_kind, max_open_bytes, batch, exporter) = root.take_object("envoy", |envoy| {
         envoy.unsupported(&[
             "incoming",
             "outgoing",
@@ -88,11 +94,14 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         let cluster = exporter::cluster(envoy)?;
         let kind =
             envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
+        let max_open_bytes = envoy
+            .take_as("max_open_bytes", |bytes| bytes.count(MIN_OPEN_BYTES..=MAX_OPEN_BYTES))?;
         let (batch, exporter) = processor.object(|processor| {
             let batch = batch::read(processor, envoy, variables)?;
             Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
         })?;
-        Ok((kind.unwrap_or(SpanKindSetting::Auto), batch, exporter))
+        let kind = kind.unwrap_or(SpanKindSetting::Auto);
+        Ok((kind, max_open_bytes.unwrap_or(OPEN_BYTES), batch, exporter))
     })?;
     Ok(Config {
         disabled: disabled.unwrap_or_default(),
@@ -104,6 +113,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         batch,
         exporter,
         http,
+        max_open_bytes,
         span_kind,
     })
 }

@@ -96,6 +96,7 @@ fn every_key_is_read() {
     assert_eq!(config.exporter.retry.max_interval, Duration::from_secs(3));
     assert_eq!(config.exporter.retry.max_elapsed_time, Duration::from_secs(20));
     assert_eq!(config.exporter.cluster, "outbound|4318||otel");
+    assert_eq!(config.max_open_bytes, 1_000_000);
     assert_eq!(config.span_kind, SpanKindSetting::Client);
 }
 

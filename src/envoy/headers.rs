@@ -3,9 +3,7 @@
 //! Which names are asked for is the business of those who read them; so is what the values mean.
 
 use super::wire::HeaderMap;
-
-/// Headers that take more than this, in bytes, are not held whole.
-const MAX_USUAL_SIZE: usize = 4096;
+use std::borrow::Cow;
 
 /// The names of the headers that are asked for, in lowercase.
 #[derive(Debug, Default)]
@@ -104,20 +102,27 @@ impl Headers {
     /// The bytes that are held.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// The same for a long time: of large headers only those that are wanted are held from now on.
+    /// How many headers there are.
     #[must_use]
-    pub fn hold(self, wanted: impl Fn(&[u8]) -> bool) -> Self {
-        if self.bytes.len() <= MAX_USUAL_SIZE {
-            return self;
-        }
-        let kept = || self.iter().filter(|(name, _)| wanted(name));
-        let size = kept().map(|(name, value)| name.len() + 1 + value.len()).sum();
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What is held of them until the request ends: of each header what `wanted` gives, in no more room than that takes.
+    #[must_use]
+    pub fn hold<'a>(
+        &'a self,
+        wanted: impl Fn(&'a [u8], &'a [u8]) -> Option<Cow<'a, [u8]>>,
+    ) -> Self {
+        let mut kept = Vec::with_capacity(self.entries.len());
+        kept.extend(self.iter().filter_map(|(name, value)| Some((name, wanted(name, value)?))));
+        let size = kept.iter().map(|(name, value)| name.len() + 1 + value.len()).sum();
         let mut bytes = Vec::with_capacity(size);
-        let mut entries = Vec::with_capacity(kept().count());
-        for (name, value) in kept() {
+        let mut entries = Vec::with_capacity(kept.len());
+        for (name, value) in kept {
             entries.push(Entry {
                 start: bytes.len(),
                 name_length: name.len(),
@@ -125,7 +130,7 @@ impl Headers {
             });
             bytes.extend_from_slice(name);
             bytes.push(0);
-            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(&value);
         }
         Self { bytes, entries }
     }
@@ -168,26 +173,21 @@ mod tests {
     }
 
     #[test]
-    fn of_large_headers_only_what_is_wanted_is_held() {
-        let wanted = |name: &[u8]| name == b"a";
-        for (length, whole, reason) in
-            [(10, true, "usual headers"), (MAX_USUAL_SIZE, false, "large headers")]
-        {
-            let cookie = "c".repeat(length);
-            let pairs = [("a", "1"), ("b", "2"), ("cookie", cookie.as_str()), ("a", "3")];
-            let headers = select(&pairs, &["a", "b"]);
-            let before = headers.size();
-            assert!(before > length, "{reason}: all are there");
-            let held = headers.hold(wanted);
-            assert_eq!(held.size() == before, whole, "{reason}");
-            assert_eq!(held.all("a").collect::<Vec<_>>(), [b"1", b"3"], "{reason}");
-            assert_eq!(held.all("b").count(), usize::from(whole), "{reason}");
-        }
-        // The map of one header has 15 bytes beside its value.
-        for (length, size) in [(4081, MAX_USUAL_SIZE), (4082, 4082 + "a\0".len())] {
-            let headers = select(&[("a", &"x".repeat(length))], &["a"]);
-            assert_eq!(headers.hold(wanted).size(), size, "a value of {length} bytes");
-        }
+    fn only_what_is_wanted_is_held() {
+        let cookie = "c".repeat(10_000);
+        let pairs = [("a", "1"), ("b", "2"), ("cookie", cookie.as_str()), ("a", "345")];
+        let headers = select(&pairs, &["a", "b"]);
+        assert!(headers.size() > 10_000, "all are there");
+        let held = headers.hold(|name, value| {
+            (name == b"a").then(|| Cow::Borrowed(value.get(..2).unwrap_or(value)))
+        });
+        assert_eq!(held.all("a").collect::<Vec<_>>(), [b"1".as_slice(), b"34"], "as it was given");
+        assert_eq!(held.all("b").count(), 0, "not wanted");
+        assert_eq!(held.count(), 2);
+        let size = "a\u{0}1".len() + "a\u{0}34".len() + 2 * size_of::<Entry>();
+        assert_eq!(held.size(), size, "names, values, and where they stand");
+        let nothing = headers.hold(|_, _| None);
+        assert_eq!((nothing.size(), nothing.count()), (0, 0), "nothing is wanted");
     }
 
     proptest! {

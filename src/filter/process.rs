@@ -1,40 +1,87 @@
 //! What the filters of a process share through the host, beyond the life of a VM.
 
 use crate::host::shared::{self, Overtaken, SharedQueue, Stamp};
-use crate::lifecycle::successor::VmKind;
+use crate::lifecycle::destination::Destination;
+use crate::lifecycle::handover::NotTaken;
+use std::fmt::Write;
 
-/// Where all VMs of one `vm_id` keep who holds how many spans.
-const HELD: &str = "otel-proxy-wasm.held.1";
+/// Where all VMs of one `vm_id` keep which filters there are.
+const FILTERS: &str = "otel-proxy-wasm.filters.1";
 
-/// The queue of what filters of this name leave to their successors.
-pub(super) fn unsent(name: &str) -> Option<SharedQueue> {
-    SharedQueue::open(&format!("otel-proxy-wasm.unsent.{name}"))
+/// How often it is tried to write where other workers write, before it is given up.
+const MAX_TRIES: u32 = 16;
+
+/// Changes the table of filters: `change` gets it, empty if there is none yet, and gives the new one and what else it found; or no table, if
+/// nothing is to be written. It may be asked several times. None if other workers were always faster.
+pub(super) fn change_filters<T>(
+    mut change: impl FnMut(&[u8]) -> (Option<Vec<u8>>, T),
+) -> Option<T> {
+    (0..MAX_TRIES).find_map(|_| {
+        let (table, stamp) = shared::read(FILTERS);
+        let (table, found) = change(&table.unwrap_or_default());
+        let written = table.is_none_or(|table| shared::replace(FILTERS, &table, stamp).is_ok());
+        written.then_some(found)
+    })
 }
 
-/// Notes in which kind of VM a filter of this name was configured last.
-pub(super) fn note_kind(name: &str, kind: VmKind) {
-    shared::write(&kind_key(name), &kind.0.to_le_bytes());
+/// The table of filters.
+pub(super) fn filters() -> Vec<u8> {
+    shared::read(FILTERS).0.unwrap_or_default()
 }
 
-/// In which kind of VM a filter of this name was configured last, if that is known.
-pub(super) fn latest_kind(name: &str) -> Option<VmKind> {
-    let (value, _) = shared::read(&kind_key(name));
-    Some(VmKind(u64::from_le_bytes(*value?.first_chunk()?)))
+/// What filters leave to those with the same destination: messages in a queue of the host, which holds a limited number of bytes.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    queue: Option<SharedQueue>,
+    /// Where it is kept how many bytes wait.
+    waiting: String,
+    max_bytes: u64,
 }
 
-fn kind_key(name: &str) -> String {
-    format!("otel-proxy-wasm.vm_kind.{name}")
-}
+impl Unsent {
+    /// That of a destination; of all its filters, none adds to more than so many bytes.
+    pub(super) fn open(destination: Destination, max_bytes: usize) -> Self {
+        let mut name = "otel-proxy-wasm.unsent.".to_owned();
+        for byte in destination.as_bytes() {
+            let written = write!(name, "{byte:02x}");
+            debug_assert!(written.is_ok(), "memory takes what is written");
+        }
+        let queue = SharedQueue::open(&name);
+        Self { queue, waiting: name + ".bytes", max_bytes: max_bytes as u64 }
+    }
 
-/// The table of who holds how many spans, empty if there is none yet.
-pub(super) fn read_held() -> (Vec<u8>, Stamp) {
-    let (table, stamp) = shared::read(HELD);
-    (table.unwrap_or_default(), stamp)
-}
+    /// Leaves a message.
+    pub(super) fn push(&self, message: &[u8]) -> Result<(), NotTaken> {
+        let queue = self.queue.as_ref().ok_or(NotTaken)?;
+        let length = message.len() as u64;
+        let add =
+            |waiting: u64| waiting.checked_add(length).filter(|waiting| *waiting <= self.max_bytes);
+        self.count(add).ok_or(NotTaken)?;
+        queue.push(message).map_err(|_| {
+            self.count(|waiting| Some(waiting.saturating_sub(length)));
+            NotTaken
+        })
+    }
 
-/// Writes that table, if it is still the one that was read.
-pub(super) fn write_held(table: &[u8], stamp: Stamp) -> Result<(), Overtaken> {
-    shared::replace(HELD, table, stamp)
+    /// Takes the oldest message; nobody else gets it. Costs little if there is none.
+    pub(super) fn take(&self) -> Option<Vec<u8>> {
+        let message = self.queue.as_ref()?.take()?;
+        self.count(|waiting| Some(waiting.saturating_sub(message.len() as u64)));
+        Some(message)
+    }
+
+    /// Changes how many bytes wait; none if `change` does not want to, or other workers were always faster.
+    fn count(&self, change: impl Fn(u64) -> Option<u64>) -> Option<()> {
+        for _ in 0..MAX_TRIES {
+            let (bytes, stamp) = shared::read(&self.waiting);
+            let waiting = bytes.as_deref().and_then(<[u8]>::first_chunk);
+            let waiting = change(waiting.map_or(0, |bytes| u64::from_le_bytes(*bytes)))?;
+            if shared::replace(&self.waiting, &waiting.to_le_bytes(), stamp).is_ok() {
+                return Some(());
+            }
+        }
+        None
+    }
 }
 
 /// An identifier of this process, the same for all its workers and across reloads: the first

@@ -3,8 +3,10 @@
 use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
 use crate::host;
+use crate::lifecycle::registry::UnixTime;
 use crate::probe::RequestSource;
-use std::time::{Duration, Instant};
+use crate::tracer::Mark;
+use std::time::{Duration, Instant, SystemTime};
 
 /// A clock whose zero is the start of a root context.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,11 @@ impl Clock {
     pub(super) fn now(self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// The time that all VMs have in common.
+pub(super) fn unix_time() -> UnixTime {
+    UnixTime::new(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
 }
 
 /// The request of the current stream context.
@@ -42,6 +49,35 @@ impl RequestSource for HostRequest {
     fn now(&self) -> Duration {
         self.0.now()
     }
+
+    fn marks(&self) -> Vec<u8> {
+        attribute(MARKS)
+    }
+}
+
+/// The state of a request that its second pass gets, if the host redirects it internally. No caller can write it.
+const MARKS: &str = "otel_proxy_wasm_passes";
+
+/// Has the host keep [`MARKS`] for a whole request, not for one pass. For the root context, once.
+pub(super) fn declare_marks() {
+    /// `DownstreamRequest`.
+    const LIFE_SPAN: u8 = 1;
+    let length = u8::try_from(MARKS.len()).unwrap_or_default();
+    // DeclarePropertyArguments { name, span }
+    let argument = [&[0x0a, length], MARKS.as_bytes(), &[0x28, LIFE_SPAN]].concat();
+    host::foreign_function("declare_property", &argument);
+}
+
+/// Leaves a mark on the current request.
+pub(super) fn leave_mark(mark: Mark) {
+    let mut marks = attribute(MARKS);
+    marks.extend(mark.to_bytes());
+    host::set_property(MARKS, &marks);
+}
+
+/// The response's headers, in their callback.
+pub(super) fn response_headers() -> HeaderMap {
+    HeaderMap::new(host::response_headers())
 }
 
 /// The value of an attribute; empty if it is not set.

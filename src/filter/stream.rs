@@ -1,18 +1,11 @@
 //! The stream contexts: a request starts, is answered, ends.
 
-use super::source::HostRequest;
-use super::{NextTick, Running};
-use crate::envoy::wire::HeaderMap;
+use super::running::Running;
 use crate::host;
-use crate::propagation::changes::HeaderChange;
 use crate::span::OpenSpan;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// When it looks next if a batch is full: only the root can send it.
-const SOON: Duration = Duration::from_millis(1);
 
 /// The trailer, or header of a response without trailers, that says how a gRPC call ended.
 const GRPC_STATUS: &str = "grpc-status";
@@ -42,31 +35,6 @@ impl Stream {
     }
 }
 
-impl Running {
-    /// Starts a request and carries out what becomes of its headers.
-    fn start(&self) -> Option<OpenSpan> {
-        let mut tracer = self.tracer.borrow_mut();
-        let started = tracer.start(&HostRequest(self.clock));
-        for change in started.changes.iter() {
-            match change {
-                HeaderChange::Add(name, value) => host::add_request_header(name, value),
-                HeaderChange::Replace(name, value) => host::set_request_header(name, value),
-                HeaderChange::Remove(name) => host::remove_request_header(name),
-            }
-        }
-        started.span
-    }
-
-    fn end(&self, span: OpenSpan) {
-        let values = self.outcomes.read();
-        let mut tracer = self.tracer.borrow_mut();
-        tracer.end(span, &values.outcome());
-        if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
-            host::set_tick_period(SOON);
-        }
-    }
-}
-
 impl Context for Stream {}
 
 impl HttpContext for Stream {
@@ -87,10 +55,7 @@ impl HttpContext for Stream {
             {
                 span.note_grpc_status(&status);
             }
-            let tracer = running.tracer.borrow();
-            if tracer.wants_response_headers() {
-                tracer.note_response_headers(span, HeaderMap::new(host::response_headers()));
-            }
+            running.note_response_headers(span);
         }
         Action::Continue
     }
@@ -110,9 +75,7 @@ impl HttpContext for Stream {
         match std::mem::replace(&mut self.state, StreamState::Done) {
             StreamState::Started(span) => running.end(*span),
             StreamState::Created => {
-                let request = HostRequest(running.clock);
-                let span = running.tracer.borrow_mut().start_late(&request);
-                if let Some(span) = span {
+                if let Some(span) = running.start_late() {
                     running.end(span);
                 }
             }

@@ -63,6 +63,11 @@ impl Attributes {
         self.dropped = 0;
     }
 
+    /// Counts attributes that others had to leave out.
+    pub fn note_dropped(&mut self, attributes: u32) {
+        self.dropped = self.dropped.saturating_add(attributes);
+    }
+
     /// The encoded entries of `Span.attributes`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -2,6 +2,9 @@
 
 use prost::Message;
 
+/// The most that is read of an answer in JSON, in bytes: each value in it takes some hundred times as much as its text.
+const MAX_JSON: usize = 8 << 10;
+
 /// Spans that the collector took the request without (OTLP, section Partial Success).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartialSuccess {
@@ -25,9 +28,12 @@ pub fn partial_success(body: &[u8]) -> PartialSuccess {
     }
 }
 
-/// Reads the body of a successful answer in JSON, where the number is a text.
+/// Reads the body of a successful answer in JSON, where the number is a text. A long one says nothing.
 #[must_use]
 pub fn partial_success_of_json(body: &[u8]) -> PartialSuccess {
+    if body.len() > MAX_JSON {
+        return PartialSuccess::default();
+    }
     let response: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let of = |name: &str| response.get("partialSuccess")?.get(name);
     let number = |value: &serde_json::Value| match value {
@@ -79,12 +85,43 @@ mod tests {
                 "nonsense",
             ),
             (r#"{"partialSuccess": []}"#, 0, "", "a list"),
-            ("not JSON", 0, "", "what can't be read says nothing"),
+            (r#"{"partialSuccess": null}"#, 0, "", "nothing"),
+            (
+                r#"{"a": [{"": 0}], "partialSuccess": {"b": {}, "rejectedSpans": 2, "errorMessage": {"c": [1]}}}"#,
+                2,
+                "",
+                "values that nobody reads",
+            ),
+            (
+                r#"{"partialSuccess": {"rejectedSpans": [{"": 0}], "errorMessage": "no"}}"#,
+                0,
+                "no",
+                "a list instead of a number",
+            ),
+            (
+                r#"{"partialSuccess": {"rejectedSpans": 1.5, "errorMessage": true}}"#,
+                0,
+                "",
+                "other scalars",
+            ),
+            (
+                r#"{"partialSuccess": {"rejectedSpans": -1, "errorMessage": null}}"#,
+                0,
+                "",
+                "a negative number",
+            ),
+            (r#"{"partialSuccess": {"rejectedSpans": 3"#, 0, "", "an answer that was cut"),
         ];
         for (body, rejected_spans, message, reason) in cases {
             let partial = partial_success_of_json(body.as_bytes());
             assert_eq!(partial.rejected_spans, rejected_spans, "{reason}");
             assert_eq!(partial.error_message, message, "{reason}");
+        }
+        for (length, rejected_spans) in [(MAX_JSON, 3), (MAX_JSON + 1, 0)] {
+            let mut body = br#"{"partialSuccess": {"rejectedSpans": 3}}"#.to_vec();
+            body.resize(length, b' ');
+            let partial = partial_success_of_json(&body);
+            assert_eq!(partial.rejected_spans, rejected_spans, "{length} bytes");
         }
     }
 

@@ -13,6 +13,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// The most that is read, in bytes: of many small details little would become much.
+const MAX_DETAILS: usize = 8 << 10;
+
 /// Nobody is left alone for longer: who says so has made a mistake.
 const MAX_DELAY: Duration = Duration::from_hours(24);
 
@@ -20,6 +23,9 @@ const MAX_DELAY: Duration = Duration::from_hours(24);
 /// not say, or nothing that could be waited for.
 #[must_use]
 pub fn retry_delay(details: &[u8]) -> Option<Duration> {
+    if details.len() > MAX_DETAILS {
+        return None;
+    }
     let bytes = BASE64.decode(details).ok()?;
     let status = RpcStatus::decode(bytes.as_slice()).ok()?;
     let info = status.details.iter().find(|it| it.type_url.ends_with("/google.rpc.RetryInfo"))?;
@@ -96,6 +102,11 @@ mod tests {
         assert_eq!(retry_delay(b""), None, "no details");
         assert_eq!(retry_delay(b"*"), None, "no base64");
         assert_eq!(retry_delay(b"////"), None, "no message");
+        // With a field of some two thousand bytes that is not known.
+        let long = [details(RETRY_INFO, 7, 0), vec![0x7a, 0x90, 0x10], vec![0; 0x810]].concat();
+        let long = BASE64_STANDARD.encode(long);
+        assert!(retry_delay(long.as_bytes()).is_some(), "long, but not too long");
+        assert_eq!(retry_delay(&[b'A'; MAX_DETAILS + 1]), None, "too long");
     }
 
     proptest! {

@@ -42,6 +42,11 @@ impl RequestSource for Asked {
         self.note("now");
         Duration::from_secs(7)
     }
+
+    fn marks(&self) -> Vec<u8> {
+        self.note("marks");
+        Vec::new()
+    }
 }
 
 fn presence(names: &[&'static str]) -> Needs {

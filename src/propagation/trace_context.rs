@@ -116,10 +116,19 @@ impl Propagator for TraceContext {
         let state = &context.trace_state;
         if state.is_empty() {
             changes.remove(TRACESTATE, presence(TRACESTATE));
-        } else if parent.is_none_or(|parent| parent.trace_state != *state) {
+        } else if !goes_on_as_it_came(known, state, parent) {
             changes.set(TRACESTATE, state.as_str().as_bytes(), presence(TRACESTATE));
         }
     }
+}
+
+/// Whether the tracestate came as it goes on, in one header.
+fn goes_on_as_it_came(known: Known<'_>, state: &TraceState, parent: Option<&SpanContext>) -> bool {
+    let lines = match known {
+        Known::Headers(headers) => headers.all(TRACESTATE).count(),
+        Known::NoCarrier => 0,
+    };
+    lines == 1 && parent.is_some_and(|parent| parent.trace_state == *state)
 }
 
 /// The values of all headers of one name, joined by commas. None if there is none.
@@ -233,7 +242,7 @@ mod tests {
                 Some("a=1,b=2,c=3"),
                 "three tracestates",
             ),
-            (&[parent, ("tracestate", "a=1,a=2")], Some(""), "a bad tracestate"),
+            (&[parent, ("tracestate", "a=1,b")], Some(""), "a bad tracestate"),
             (&[("tracestate", "a=1")], None, "a tracestate alone"),
             (&[parent, parent], None, "two parents"),
         ];
@@ -280,7 +289,14 @@ mod tests {
                 "a state that is another one now",
             ),
             (
-                Some(&[came, ("tracestate", "a=1,a=2")]),
+                Some(&[came, state, ("tracestate", "b=2")]),
+                Some("a=1,b=2"),
+                "a=1,b=2",
+                [replace, Some(Replace(TRACESTATE, b"a=1,b=2"))],
+                "a state in two headers goes on as one",
+            ),
+            (
+                Some(&[came, ("tracestate", "a=1,b")]),
                 Some(""),
                 "",
                 [replace, Some(Remove(TRACESTATE))],
@@ -305,7 +321,7 @@ mod tests {
     #[test]
     fn a_bad_tracestate_leaves_the_parent() {
         let parent = TraceParent::parse(format!("00-{TRACE}-{SPAN}-01").as_bytes()).expect("valid");
-        assert!(parent.with_trace_state(Some(b"a=1,a=2")).trace_state.is_empty(), "dropped whole");
+        assert!(parent.with_trace_state(Some(b"a=1,b")).trace_state.is_empty(), "dropped whole");
         assert_eq!(parent.with_trace_state(Some(b"a=1")).trace_state.as_str(), "a=1", "kept");
         assert!(parent.with_trace_state(None).trace_state.is_empty(), "none came");
     }

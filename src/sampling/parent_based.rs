@@ -45,7 +45,16 @@ impl Sampler for ParentBased {
     }
 
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
-        self.delegate(input.parent).decide(input)
+        let inherited = |probability| match probability {
+            // Who does as the caller did knows no more than the caller.
+            Probability::Certain => Probability::Inherited,
+            Probability::Decided(_) | Probability::Inherited => probability,
+        };
+        match self.delegate(input.parent).decide(input) {
+            Verdict::Keep(probability) => Verdict::Keep(inherited(probability)),
+            Verdict::LetGo(probability) => Verdict::LetGo(inherited(probability)),
+            Verdict::Undecided => Verdict::Undecided,
+        }
     }
 
     fn decide_at_end(&self, input: &SamplingInput<'_>, facts: &Facts<'_>) -> Option<Probability> {

@@ -25,10 +25,13 @@ pub(super) fn threshold(state: &TraceState) -> Option<Threshold> {
     Threshold::parse(sub_key(state, THRESHOLD)?)
 }
 
-/// The state with this threshold; other sub-keys stay, as far as the length allows.
+/// The state with this threshold; other sub-keys stay, as far as the length allows. The randomness is the last to go: others decide
+/// by it.
 pub(super) fn with_threshold(state: &TraceState, threshold: Threshold) -> TraceState {
     let mut value = format!("{THRESHOLD}:{threshold}");
-    for pair in other_sub_keys(state) {
+    let is_randomness = |pair: &&str| pair.split(':').next() == Some(RANDOMNESS);
+    let (randomness, others): (Vec<_>, Vec<_>) = other_sub_keys(state).partition(is_randomness);
+    for pair in randomness.into_iter().chain(others) {
         if value.len() + 1 + pair.len() <= MAX_LENGTH {
             value.push(';');
             value.push_str(pair);
@@ -84,6 +87,14 @@ mod tests {
     fn the_member_stays_within_its_length() {
         let threshold = Threshold::from_ratio(0.001).expect("valid");
         let own = "th:ffbe77".len();
+        let crowded = format!("ot=a:{};rv:80000000000000", "x".repeat(230));
+        let crowded = TraceState::parse(crowded.as_bytes()).expect("valid");
+        let state = with_threshold(&crowded, threshold);
+        assert_eq!(
+            state.as_str(),
+            "ot=th:ffbe77;rv:80000000000000",
+            "randomness is the last to go"
+        );
         for (length, stays) in [(MAX_LENGTH - own - ";a:;b:1".len(), true), (246, false)] {
             let long = "x".repeat(length);
             let state = format!("ot=a:{long};b:1");

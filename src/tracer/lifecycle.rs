@@ -3,24 +3,29 @@
 //! Where that is kept, and who succeeds whom, it does not know (`lifecycle`).
 
 use super::Tracer;
-use crate::batch::Batch;
-use crate::lifecycle::crash::Findings;
+use crate::batch::{Batch, Refused};
 use crate::lifecycle::handover::{self, NotTaken, Unreadable, Unsent};
+use crate::lifecycle::registry::Findings;
 use crate::stats::{Held, Metric};
 
 impl Tracer {
-    /// Whether what a filter before this one has left could be sent next.
+    /// Whether there is room for what a filter before this one has left.
     #[must_use]
     pub fn can_take_over(&self) -> bool {
-        self.taken_over.is_none() && self.exporter.is_idle()
+        self.queue.has_room_for_batch()
     }
 
-    /// Takes over what a filter before this one has left.
+    /// Takes over what a filter before this one has left, into its own queue.
     pub fn take_over(&mut self, unsent: Result<Unsent, Unreadable>) {
         match unsent {
             Ok(Unsent { spans, request }) => {
                 self.stats.take_over(spans);
-                self.taken_over = Some(Batch::whole(request, spans));
+                let dropped = match self.queue.take_over(Batch::whole(request, spans)) {
+                    Ok(dropped) => dropped,
+                    Err(Refused::QueueFull | Refused::TooLarge) => spans,
+                };
+                self.stats.count(Metric::DroppedQueueFull, dropped);
+                self.health.lost(dropped);
             }
             Err(Unreadable { spans }) => {
                 self.stats.take_over(spans);
@@ -29,15 +34,20 @@ impl Tracer {
         }
     }
 
+    /// Counts as lost what a filter before this one has left, since nobody can deliver it any more. Gives how many spans that are.
+    pub fn lose_unsent(&mut self, unsent: &Result<Unsent, Unreadable>) -> usize {
+        let (Ok(Unsent { spans, .. }) | Err(Unreadable { spans })) = *unsent;
+        self.stats.take_over(spans);
+        self.lose(spans);
+        spans
+    }
+
     /// Hands all that waits over to the filter that takes this one's place: each message is offered to `leave`. What that does
     /// not take is lost, and counted.
     pub fn hand_over(&mut self, mut leave: impl FnMut(&[u8]) -> Result<(), NotTaken>) {
-        if let Some(redirected) = self.redirected.take() {
-            self.finish_redirected(redirected);
-        }
+        self.finish_redirected();
         let waiting = if self.exporter.is_in_flight() { None } else { self.exporter.take_any() };
-        let first = waiting.into_iter().chain(self.taken_over.take());
-        for batch in first.chain(self.queue.take_all()) {
+        for batch in waiting.into_iter().chain(self.queue.take_all()) {
             self.hand_over_batch(batch, &mut leave);
         }
     }
@@ -63,12 +73,13 @@ impl Tracer {
         }
     }
 
-    /// Counts what can no longer be sent.
-    pub fn shut_down(&mut self) {
-        let batches = self.exporter.take_any().into_iter().chain(self.taken_over.take());
-        for batch in batches.chain(self.queue.take_all()) {
-            self.lose(batch.spans());
-        }
+    /// Counts what can no longer be sent. Gives how many spans that are.
+    pub fn shut_down(&mut self) -> usize {
+        self.finish_redirected();
+        let batches = self.exporter.take_any().into_iter().chain(self.queue.take_all());
+        let lost = batches.map(|batch| batch.spans()).sum();
+        self.lose(lost);
+        lost
     }
 
     /// Counts spans as lost with the filter.
@@ -79,7 +90,6 @@ impl Tracer {
     /// The spans that would go with this VM.
     #[must_use]
     pub fn held(&self) -> Held {
-        let taken_over = self.taken_over.as_ref().map_or(0, Batch::spans);
         let (waiting, in_flight) = match self.exporter.spans() {
             spans if self.exporter.is_in_flight() => (0, spans),
             spans => (spans, 0),
@@ -87,7 +97,7 @@ impl Tracer {
         let number = |spans: usize| u32::try_from(spans).unwrap_or(u32::MAX);
         Held {
             open: number(self.open),
-            queued: number(self.queue.spans() + waiting + taken_over),
+            queued: number(self.queue.spans() + waiting),
             in_flight: number(in_flight),
         }
     }

@@ -3,21 +3,25 @@
 use super::Tracer;
 use crate::batch::{Queue, Refused};
 use crate::context::{SpanContext, TraceFlags};
-use crate::envoy::attributes::Outcome;
+use crate::envoy::attributes::{Outcome, OutcomeValues};
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
+use crate::otlp::Span;
 use crate::otlp::attributes::Attributes;
-use crate::otlp::{Link, Span};
 use crate::probe::{Needed, RequestSource};
 use crate::propagation::changes::Changes;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
 use crate::semconv::{Conventions, Facts, RequestHeaders};
 use crate::span::{Identity, OpenSpan, Part, Sampling};
 use crate::stats::Metric;
+use std::time::Duration;
 
 /// To so many characters texts are cut in a span that is otherwise too large for any batch.
 const SHORT_VALUE: usize = 128;
+
+/// How long the second pass of a request is waited for: filters before this one may hold it up.
+const MAX_REDIRECT_WAIT: Duration = Duration::from_secs(2);
 
 /// What is to be done with a request that starts.
 #[derive(Debug)]
@@ -31,43 +35,59 @@ pub struct Started<'a> {
 /// A span that waits for the second pass of its request.
 #[derive(Debug)]
 pub(super) struct Redirected {
-    span: OpenSpan,
-    /// When the first pass started, in nanoseconds since the Unix epoch.
-    start: u64,
-    /// How long the first pass took, in nanoseconds.
-    duration: u64,
+    pub(super) mark: Mark,
+    pub(super) span: OpenSpan,
+    /// How the first pass ended.
+    pub(super) values: OutcomeValues,
+    /// When a look first found it.
+    pub(super) since: Option<Duration>,
+}
+
+/// What tells the second pass of a request: whoever holds the request has to keep it, where no caller can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// As it is kept.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
 }
 
 impl Tracer {
     /// Starts a request: decides on it, gives it an identity, and says what becomes of its headers.
     pub fn start(&mut self, request: &impl RequestSource) -> Started<'_> {
         self.changes.clear();
-        let headers = self.probe.headers(request);
-        let parent = headers.as_ref().and_then(|headers| self.propagators.extract(headers));
-        let span = match self.resume(parent.as_ref()) {
-            Some(span) => Some(span),
-            None => self.begin(request, headers, parent),
-        };
+        let span = self.resume(request).or_else(|| {
+            let headers = self.probe.headers(request);
+            let parent = headers.as_ref().and_then(|headers| self.propagators.extract(headers));
+            self.begin(request, headers, parent)
+        });
         Started { changes: &self.changes, span }
     }
 
     /// Starts a request that ends before it reached this filter: nobody reads its headers any more.
     pub fn start_late(&mut self, request: &impl RequestSource) -> Option<OpenSpan> {
-        let headers = self.probe.all_headers(request);
-        let parent = self.propagators.extract(&headers);
-        self.begin(request, Some(headers), parent)
+        self.resume(request).or_else(|| {
+            let headers = self.probe.all_headers(request);
+            let parent = self.propagators.extract(&headers);
+            self.begin(request, Some(headers), parent)
+        })
     }
 
-    /// The span that this request goes on with, if it is the second pass of an internal redirect:
-    /// then it carries the context that the first pass wrote.
-    fn resume(&mut self, parent: Option<&SpanContext>) -> Option<OpenSpan> {
-        let redirected = self.redirected.take()?;
-        let own = redirected.span.context();
-        if parent.is_some_and(|it| it.trace_id == own.trace_id && it.span_id == own.span_id) {
-            return Some(redirected.span);
+    /// The span that this request goes on with, if it is the second pass of an internal redirect. Its headers are those that the first
+    /// pass has written.
+    fn resume(&mut self, request: &impl RequestSource) -> Option<OpenSpan> {
+        if self.redirected.is_empty() {
+            return None;
         }
-        self.finish_redirected(redirected);
-        None
+        let marks = request.marks();
+        // Filters that stand in the same chain leave one each: the first that waits is this one's.
+        let (marks, _) = marks.as_chunks::<8>();
+        let mut marks = marks.iter().map(|mark| Mark(u64::from_le_bytes(*mark)));
+        let place = marks.find_map(|mark| self.redirected.iter().position(|it| it.mark == mark))?;
+        Some(self.redirected.remove(place).span)
     }
 
     /// Decides on a request and gives it an identity. An export of telemetry that would be kept is left alone: to trace
@@ -110,10 +130,22 @@ impl Tracer {
         let protocol = of_interest.protocol();
         self.stats.count(Metric::Started, 1);
         self.inject(&context, parent.as_ref(), Some(&headers));
-        let headers = headers.hold(|name| self.conventions.want_request_header(name));
+        let headers = headers.hold(|name, value| {
+            let wanted = self.request_headers.contains(name);
+            wanted.then(|| self.conventions.held(name, value, self.max_value_bytes))
+        });
         let parent = parent.map(|parent| parent.span_id);
         let span = OpenSpan::new(Identity::One(context), parent, sampling, headers, protocol);
-        if let Sampling::Kept = span.sampling() {
+        let is_kept = matches!(span.sampling(), Sampling::Kept);
+        if self.open_bytes + span.size() > self.max_open_bytes {
+            if is_kept {
+                self.stats.count(Metric::Sampled, span.spans());
+                self.stats.count(Metric::DroppedOpenLimit, span.spans());
+            }
+            return None;
+        }
+        self.open_bytes += span.size();
+        if is_kept {
             self.note_kept(&span);
         }
         Some(span)
@@ -153,18 +185,32 @@ impl Tracer {
         !self.response_headers.is_empty()
     }
 
-    /// Notes those of the response's headers that become attributes.
-    pub fn note_response_headers(&self, span: &mut OpenSpan, headers: HeaderMap) {
-        span.note_response_headers(Headers::select(headers, &self.response_headers));
+    /// Notes those of the response's headers that become attributes, as far as requests that are under way may hold them.
+    pub fn note_response_headers(&mut self, span: &mut OpenSpan, headers: HeaderMap) {
+        let headers = Headers::select(headers, &self.response_headers);
+        let held = headers
+            .hold(|name, value| Some(self.conventions.held(name, value, self.max_value_bytes)));
+        if self.open_bytes + held.size() > self.max_open_bytes {
+            return span.note_dropped(held.count());
+        }
+        self.open_bytes += held.size();
+        span.note_response_headers(held);
     }
 
-    /// Ends a span and queues it. A request that Envoy redirects internally goes on instead.
-    pub fn end(&mut self, mut span: OpenSpan, outcome: &Outcome<'_>) {
-        if outcome.is_internal_redirect() {
-            let (start, duration) = (outcome.start, outcome.duration);
-            self.redirected = Some(Redirected { span, start, duration });
-            return;
+    /// Ends a span and queues it. The span of a request that Envoy redirects internally waits for the second pass, which has to bear
+    /// the mark that is returned.
+    pub fn end(&mut self, span: OpenSpan, values: OutcomeValues) -> Option<Mark> {
+        if values.outcome().is_internal_redirect() {
+            let mark = Mark(self.ids.number());
+            self.redirected.push(Redirected { mark, span, values, since: None });
+            return Some(mark);
         }
+        self.finish(span, values.outcome());
+        None
+    }
+
+    fn finish(&mut self, mut span: OpenSpan, outcome: Outcome<'_>) {
+        self.open_bytes = self.open_bytes.saturating_sub(span.size());
         if let Sampling::Undecided(parent) = span.sampling() {
             let input = SamplingInput {
                 trace_id: span.context().trace_id,
@@ -173,26 +219,26 @@ impl Tracer {
                 attributes: &[],
                 now: None,
             };
-            let facts = span.facts(*outcome);
+            let facts = span.facts(outcome);
             let kept = sampling::decide_at_end(self.sampler.as_ref(), &input, &facts);
             let Some(trace_state) = kept else { return };
             span.keep(trace_state);
             self.note_kept(&span);
         }
         self.open = self.open.saturating_sub(span.spans());
-        let facts = span.facts(*outcome);
+        let facts = span.facts(outcome);
         for part in span.parts(self.span_kind.kind(outcome.listener_direction)) {
-            self.queue(part, span.links(), &facts);
+            self.queue(part, &span, &facts);
         }
     }
 
     /// Queues a finished span. One that is too large for any batch is cut.
-    fn queue(&mut self, part: Part<'_>, links: &[Link], facts: &Facts<'_>) {
+    fn queue(&mut self, part: Part<'_>, span: &OpenSpan, facts: &Facts<'_>) {
         let Self { conventions, queue, attributes, .. } = self;
-        let mut pushed = push(conventions, queue, attributes, part, links, facts);
+        let mut pushed = push(conventions, queue, attributes, part, span, facts);
         if pushed == Err(Refused::TooLarge) {
             let mut shorter = attributes.shorter(SHORT_VALUE);
-            pushed = push(conventions, queue, &mut shorter, part, links, facts);
+            pushed = push(conventions, queue, &mut shorter, part, span, facts);
             self.stats.count(Metric::Truncated, usize::from(pushed.is_ok()));
         }
         match pushed {
@@ -207,10 +253,22 @@ impl Tracer {
         }
     }
 
-    /// The second pass did not come: the first one's outcome is all there is.
-    pub(super) fn finish_redirected(&mut self, redirected: Redirected) {
-        let Redirected { span, start, duration } = redirected;
-        self.end(span, &Outcome { start, duration, ..Outcome::default() });
+    /// Ends the spans whose second pass has not come in time: the first one's outcome is all there is.
+    pub(super) fn give_up_redirected(&mut self, now: Duration) {
+        let waits = |it: &mut Redirected| {
+            now.saturating_sub(*it.since.get_or_insert(now)) < MAX_REDIRECT_WAIT
+        };
+        let given_up: Vec<_> = self.redirected.extract_if(.., |it| !waits(it)).collect();
+        for Redirected { span, values, .. } in given_up {
+            self.finish(span, values.outcome());
+        }
+    }
+
+    /// Ends all spans that wait for a second pass.
+    pub(super) fn finish_redirected(&mut self) {
+        for Redirected { span, values, .. } in std::mem::take(&mut self.redirected) {
+            self.finish(span, values.outcome());
+        }
     }
 }
 
@@ -220,17 +278,18 @@ fn push(
     queue: &mut Queue,
     attributes: &mut Attributes,
     part: Part<'_>,
-    links: &[Link],
+    span: &OpenSpan,
     facts: &Facts<'_>,
 ) -> Result<usize, Refused> {
     let Part { kind, context, parent } = part;
     attributes.clear();
+    attributes.note_dropped(span.dropped_attributes());
     let description = conventions.describe(kind, facts, attributes);
     let start = facts.outcome.start;
     queue.push(&Span {
         context,
         parent,
-        links,
+        links: span.links(),
         kind,
         name: &description.name,
         start,

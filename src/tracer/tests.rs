@@ -27,6 +27,8 @@ fn tracer(json: &str) -> Tracer {
 #[derive(Debug, Default)]
 struct Request {
     headers: Vec<(String, String)>,
+    /// What passes before this one have left.
+    marks: Vec<u8>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -65,6 +67,11 @@ impl RequestSource for Request {
         self.asked.borrow_mut().push("now".to_owned());
         Duration::ZERO
     }
+
+    fn marks(&self) -> Vec<u8> {
+        self.asked.borrow_mut().push("marks".to_owned());
+        self.marks.clone()
+    }
 }
 
 /// The values of Envoy's attributes: numbers for those that are numbers.
@@ -99,7 +106,7 @@ fn start(tracer: &mut Tracer, request: &Request) -> OpenSpan {
 /// One request with a response, from its start to its end.
 fn pass(tracer: &mut Tracer, status: &str) {
     let span = start(tracer, &Request::get(&[]));
-    tracer.end(span, &outcome(&[("response.code", status)]).outcome());
+    tracer.end(span, outcome(&[("response.code", status)]));
 }
 
 /// What is changed of a request's headers.

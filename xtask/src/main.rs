@@ -12,9 +12,6 @@ use image::Commit;
 use std::path::Path;
 use walrus::{ExportItem, ModuleConfig};
 
-/// Where the module has its build's digest; the blanks are for that.
-const BUILD_ID: &str = "otel-proxy-wasm.build_id:                       ";
-
 /// The most that the deployed module may weigh, in bytes.
 const MAX_SIZE: usize = 480 * 1024;
 
@@ -35,7 +32,7 @@ fn main() -> Result<()> {
 /// Drops the exports that the filter doesn't need, what only they need, and all names.
 fn module(linked: &Path, deployed: &Path) -> Result<()> {
     let bytes = std::fs::read(linked).with_context(|| format!("reading {}", linked.display()))?;
-    let bytes = marked(stripped(&bytes)?)?;
+    let bytes = stripped(&bytes)?;
     ensure!(
         bytes.len() <= MAX_SIZE,
         "the module has {} bytes; at most {MAX_SIZE} are allowed",
@@ -75,25 +72,6 @@ fn stripped(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(module.emit_wasm())
 }
 
-/// Writes a digest of the module into the module: filters of different builds know each other by it.
-fn marked(mut module: Vec<u8>) -> Result<Vec<u8>> {
-    let digest = image::sha256(&module);
-    let places: Vec<_> = module
-        .windows(BUILD_ID.len())
-        .enumerate()
-        .filter(|(_, bytes)| *bytes == BUILD_ID.as_bytes())
-        .map(|(place, _)| place)
-        .collect();
-    let [place] = places.as_slice() else {
-        anyhow::bail!("{BUILD_ID:?} stands in the module {} times, not once", places.len())
-    };
-    let start = place + BUILD_ID.trim_end().len();
-    for (byte, digit) in module[start..place + BUILD_ID.len()].iter_mut().zip(digest.bytes()) {
-        *byte = digit;
-    }
-    Ok(module)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,18 +105,6 @@ mod tests {
             let found = exports.iter().find(|export| export.contains(costly));
             assert_eq!(found, None, "each {costly} callback would cost a call for nothing");
         }
-    }
-
-    #[test]
-    fn the_module_has_its_digest() {
-        let build = |content: &str| marked(format!("{content}{BUILD_ID}").into_bytes());
-        let [one, other] = [build("1"), build("2")].map(|bytes| bytes.expect("marked"));
-        let digits = one.strip_prefix(b"1otel-proxy-wasm.build_id:").expect("the mark");
-        assert_eq!(digits.len(), 23, "{}", one.escape_ascii());
-        assert!(digits.iter().all(u8::is_ascii_hexdigit), "{}", one.escape_ascii());
-        assert_ne!(one[1..], other[1..], "another module, another digest");
-        assert!(marked(b"none".to_vec()).is_err(), "nowhere");
-        assert!(build(BUILD_ID).is_err(), "twice");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::export::answer::AnswerStatus;
-use crate::lifecycle::crash::Findings;
 use crate::lifecycle::handover::{NotTaken, Unreadable, Unsent};
+use crate::lifecycle::registry::Findings;
 use crate::stats::Held;
 
 const SMALL: &str = r#"{"tracer_provider": {"processors": [{"batch": {"max_queue_size": 4, "max_export_batch_size": 2}}]}}"#;
@@ -56,6 +56,7 @@ fn a_batch_that_is_taken_is_exported() {
     ];
     assert_eq!(counters(&mut tracer), taken);
     assert_eq!(tracer.held(), held(0, 1, 0));
+    assert!(!tracer.has_full_batch(), "one of two fills none");
     assert!(next_request(&mut tracer, at(0)).is_none(), "the third waits for its batch to fill");
     assert_eq!(send(&mut tracer, at(1)), 1, "not for ever");
     answer(&mut tracer, 200, &[0x0a, 0x02, 0x08, 0x09], at(1));
@@ -139,7 +140,7 @@ fn a_span_that_is_too_large_is_cut_or_lost() {
         let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
         let headers = [(":method", method), ("user-agent", agent.as_str())];
         let span = start(&mut tracer, &Request::new(&headers));
-        tracer.end(span, &outcome(&[("response.code", "200")]).outcome());
+        tracer.end(span, outcome(&[("response.code", "200")]));
         let counted = counters(&mut tracer);
         let found = counted.iter().find(|(name, _)| [truncated, too_large].contains(name));
         assert_eq!(found.copied(), expected, "{reason}: {counted:?}");
@@ -153,7 +154,7 @@ fn a_span_that_is_too_large_is_cut_or_lost() {
     let headers =
         [(":method", "POST"), (":path", path.as_str()), ("content-type", "application/grpc")];
     let span = start(&mut tracer, &Request::new(&headers));
-    tracer.end(span, &outcome(&[]).outcome());
+    tracer.end(span, outcome(&[]));
     assert!(counters(&mut tracer).contains(&(too_large, 1)), "its name is not cut");
     assert_eq!(tracer.held(), held(0, 0, 0));
 }
@@ -176,25 +177,71 @@ fn what_waits_is_handed_over_and_taken_over() {
     assert_eq!(messages.len(), 2, "a request that is sent again, and the queue");
 
     let mut new = tracer(SMALL);
-    for (message, spans) in messages.iter().zip([2, 1]) {
+    for message in &messages {
         assert!(new.can_take_over());
         new.take_over(Unsent::read(message));
-        assert!(new.has_work() && !new.can_take_over(), "one at a time");
-        assert_eq!(new.held(), held(0, spans, 0));
-        assert_eq!(counters(&mut new), [], "they are counted already");
+    }
+    assert_eq!(new.held(), held(0, 3, 0));
+    assert_eq!(counters(&mut new), [], "they are counted already");
+    assert!(!new.can_take_over(), "a batch of two would not fit into what is left of four");
+    for spans in [2, 1] {
+        assert!(new.has_work() && new.has_full_batch(), "they are due at once");
         assert_eq!(send(&mut new, at(0)), usize::try_from(spans).expect("small"));
-        assert!(!new.can_take_over(), "it is on its way");
         answer(&mut new, 200, b"", at(0));
-        let gone = [
-            ("otel.sdk.exporter.span.exported", i64::from(spans)),
-            ("otel.sdk.exporter.span.queued", -i64::from(spans)),
-        ];
+        let gone =
+            [("otel.sdk.exporter.span.exported", spans), ("otel.sdk.exporter.span.queued", -spans)];
         assert_eq!(counters(&mut new), gone);
     }
+    assert!(new.can_take_over(), "there is room again");
     new.take_over(Err(Unreadable { spans: 5 }));
     let lost =
         [("otel.sdk.processor.span.dropped.shutdown", 5), ("otel.sdk.exporter.span.queued", -5)];
     assert_eq!(counters(&mut new), lost, "of a version that is not known");
+}
+
+#[test]
+fn what_is_taken_over_counts_under_the_limits_of_whoever_takes_it() {
+    let full = "otel.sdk.processor.span.dropped.queue_full";
+    let queued = "otel.sdk.exporter.span.queued";
+    let unsent = |spans, bytes| Ok(Unsent { spans, request: vec![0; bytes] });
+    let mut keeps = with_spans(3);
+    keeps.take_over(unsent(2, 10));
+    assert_eq!(counters(&mut keeps), [(full, 2), (queued, -2)], "no room: what comes is lost");
+    assert_eq!(keeps.held(), held(0, 3, 0));
+    let json = SMALL.replacen('{', r#"{"envoy": {"queue_full": "drop_oldest"}, "#, 1);
+    let mut drops = tracer(&json);
+    (0..3).for_each(|_| pass(&mut drops, "200"));
+    counters(&mut drops);
+    drops.take_over(unsent(2, 10));
+    assert_eq!(counters(&mut drops), [(full, 1), (queued, -1)], "no room: the oldest is lost");
+    drops.take_over(unsent(4, 10));
+    assert_eq!(
+        counters(&mut drops),
+        [(full, 4), (queued, -4)],
+        "and a whole request, if it is the oldest"
+    );
+    drops.take_over(unsent(5, 10));
+    assert_eq!(counters(&mut drops), [(full, 5), (queued, -5)], "more than there is ever room for");
+    assert_eq!(drops.held(), held(0, 4, 0), "takes nothing away");
+    let mut tight =
+        tracer(r#"{"envoy": {"max_queue_bytes": 2000, "max_export_batch_bytes": 1500}}"#);
+    tight.take_over(unsent(1, 2000));
+    assert_eq!(tight.held(), held(0, 1, 0), "an empty queue has room for what it may hold");
+    tight.take_over(unsent(1, 1));
+    assert_eq!(tight.held(), held(0, 1, 0), "and for no byte more");
+    let mut tight = tracer(r#"{"envoy": {"max_queue_bytes": 2000}}"#);
+    tight.take_over(unsent(1, 2001));
+    assert_eq!(tight.held(), Held::NOTHING, "nor when it is empty");
+}
+
+#[test]
+fn what_nobody_can_deliver_is_lost() {
+    let mut tracer = tracer(SMALL);
+    assert_eq!(tracer.lose_unsent(&Ok(Unsent { spans: 3, request: Vec::new() })), 3);
+    assert_eq!(tracer.lose_unsent(&Err(Unreadable { spans: 2 })), 2);
+    let lost =
+        [("otel.sdk.processor.span.dropped.shutdown", 5), ("otel.sdk.exporter.span.queued", -5)];
+    assert_eq!(counters(&mut tracer), lost);
 }
 
 #[test]
@@ -226,10 +273,10 @@ fn what_nobody_takes_over_is_lost() {
 
     let mut tracer = with_spans(3);
     send(&mut tracer, at(0));
-    tracer.take_over(Ok(Unsent { spans: 4, request: Vec::new() }));
+    tracer.take_over(Ok(Unsent { spans: 1, request: Vec::new() }));
     counters(&mut tracer);
-    tracer.shut_down();
-    assert_eq!(counters(&mut tracer), [(shutdown, 7), (queued, -5), (in_flight, -2)]);
+    assert_eq!(tracer.shut_down(), 4);
+    assert_eq!(counters(&mut tracer), [(shutdown, 4), (queued, -2), (in_flight, -2)]);
     assert!(!tracer.has_work());
 }
 
@@ -238,7 +285,7 @@ fn a_span_that_is_put_aside_is_handed_over_too() {
     let mut tracer = tracer("{}");
     let span = start(&mut tracer, &Request::get(&[]));
     let details = [("response.code_details", "internal_redirect")];
-    tracer.end(span, &outcome(&details).outcome());
+    tracer.end(span, outcome(&details));
     let mut spans = 0;
     tracer.hand_over(|message| {
         spans += Unsent::read(message).expect("ours").spans;

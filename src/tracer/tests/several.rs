@@ -26,8 +26,8 @@ fn traceparent(started: &Started<'_>) -> String {
     change.split(' ').next_back().expect("a value").to_owned()
 }
 
-/// Whether the first pass of a request ends in an internal redirect; gives the traceparent of the second one.
-fn redirect(tracer: &mut Tracer) -> String {
+/// The first pass of a request, which ends in an internal redirect: the traceparent that it wrote, and its mark.
+fn redirect(tracer: &mut Tracer) -> (String, Vec<u8>) {
     let started = tracer.start(&Request::get(&[]));
     let traceparent = traceparent(&started);
     let span = started.span.expect("it is kept");
@@ -37,22 +37,29 @@ fn redirect(tracer: &mut Tracer) -> String {
         ("response.code", "302"),
         ("response.code_details", "internal_redirect"),
     ];
-    tracer.end(span, &outcome(&redirected).outcome());
-    traceparent
+    let mark = tracer.end(span, outcome(&redirected)).expect("its second pass will bear it");
+    (traceparent, mark.to_bytes().to_vec())
+}
+
+/// The second pass of a request, which bears these marks.
+fn second_pass(traceparent: &str, marks: &[u8]) -> Request {
+    Request { marks: marks.to_vec(), ..Request::get(&[("traceparent", traceparent)]) }
 }
 
 #[test]
 fn an_internal_redirect_is_one_span() {
     let mut tracer = tracer("{}");
-    let traceparent = redirect(&mut tracer);
+    let (traceparent, mark) = redirect(&mut tracer);
     assert!(tracer.has_work(), "a span is put aside");
     assert_eq!(tracer.held().open, 1, "its request is under way");
-    let started = tracer.start(&Request::get(&[("traceparent", &traceparent)]));
+    let request = second_pass(&traceparent, &mark);
+    let started = tracer.start(&request);
     assert_eq!(changes(started.changes), [], "its headers are as they must be");
     let span = started.span.expect("it goes on");
+    assert_eq!(request.asked.take(), ["marks"], "nothing more is to be known");
     assert!(!tracer.has_work(), "nothing is put aside");
     let second = [("request.time", "200"), ("request.duration", "7"), ("response.code", "200")];
-    tracer.end(span, &outcome(&second).outcome());
+    assert_eq!(tracer.end(span, outcome(&second)), None);
     let counted = counters(&mut tracer);
     assert!(counted.contains(&("otel.sdk.span.started", 1)), "once: {counted:?}");
     assert!(counted.contains(&("otel.sdk.span.sampled", 1)), "once: {counted:?}");
@@ -62,41 +69,168 @@ fn an_internal_redirect_is_one_span() {
     assert_eq!((span.span.start_time_unix_nano, span.span.end_time_unix_nano), (200, 207));
     assert!(traceparent.contains(&span.span_id()), "the id that went to the upstream");
     assert_eq!(tracer.held().open, 0, "nothing is under way");
+    assert_eq!(tracer.open_bytes, 0, "nothing is held");
 }
 
 #[test]
-fn only_the_second_pass_goes_on_with_a_span() {
-    type Stranger = fn(&str) -> Option<String>;
-    let strangers: [(&str, Stranger); 4] = [
-        ("without a parent", |_| None),
-        ("with another one", |_| Some(PARENT.to_owned())),
-        ("of the same trace", |own| Some(format!("{}-00f067aa0ba902b7-01", own.get(..35)?))),
-        ("with the same span id", |own| {
-            Some(format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{}", own.get(36..)?))
-        }),
-    ];
-    for (reason, stranger) in strangers {
+fn nothing_that_a_caller_sends_makes_a_second_pass() {
+    for reason in ["no mark", "another one", "a piece of it"] {
         let mut tracer = tracer("{}");
-        let own = redirect(&mut tracer);
-        let headers = stranger(&own);
-        let headers: Vec<_> = headers.iter().map(|it| ("traceparent", it.as_str())).collect();
-        let span = start(&mut tracer, &Request::get(&headers));
-        tracer.end(span, &outcome(&[("response.code", "204")]).outcome());
-        let spans = spans(&mut tracer);
-        let codes: Vec<_> = spans.iter().map(|it| it.int("http.response.status_code")).collect();
-        assert_eq!(codes, [None, Some(204)], "{reason}: each its own");
-        assert_eq!(spans[0].span.end_time_unix_nano, 105, "{reason}: the first pass");
-        assert!(own.contains(&spans[0].span_id()), "{reason}");
+        let (own, mut marks) = redirect(&mut tracer);
+        match reason {
+            "no mark" => marks.clear(),
+            "another one" => marks[0] ^= 1,
+            _ => drop(marks.pop()),
+        }
+        let span = start(&mut tracer, &second_pass(&own, &marks));
+        tracer.end(span, outcome(&[("response.code", "204")]));
+        let held = tracer.held();
+        assert_eq!((held.queued, held.open), (1, 1), "{reason}: the first pass waits");
+        let stranger = spans(&mut tracer).remove(0);
+        assert_eq!(stranger.int("http.response.status_code"), Some(204), "{reason}: its own span");
+        assert!(own.contains(&stranger.parent_id()), "{reason}: below what it says");
     }
 }
 
 #[test]
-fn a_second_pass_that_does_not_come_is_not_waited_for() {
+fn many_requests_may_wait_for_their_second_pass() {
+    let mut tracer = tracer("{}");
+    let passes: Vec<_> = (0..40).map(|_| redirect(&mut tracer)).collect();
+    assert_eq!(tracer.held().open, 40);
+    for (traceparent, mark) in passes.iter().rev() {
+        let started = tracer.start(&second_pass(traceparent, mark));
+        let span = started.span.expect("it goes on");
+        assert!(traceparent.contains(&hex(span.context().span_id.as_bytes())), "each with its own");
+        tracer.end(span, outcome(&[("response.code", "200")]));
+    }
+    assert_eq!((tracer.held().open, tracer.held().queued), (0, 40));
+}
+
+#[test]
+fn filters_that_stand_in_one_chain_know_their_own() {
+    let mut tracer = tracer("{}");
+    let ((_, first), (own, second)) = (redirect(&mut tracer), redirect(&mut tracer));
+    let marks = [first, second].concat();
+    let ids: Vec<_> =
+        tracer.redirected.iter().map(|it| hex(it.span.context().span_id.as_bytes())).collect();
+    for id in ids {
+        let span = tracer.start(&second_pass(&own, &marks)).span.expect("it goes on");
+        assert_eq!(hex(span.context().span_id.as_bytes()), id, "in the order of the chain");
+    }
+    assert!(tracer.redirected.is_empty());
+}
+
+#[test]
+fn a_second_pass_that_is_rejected_before_it_comes_ends_the_span() {
+    let mut tracer = tracer("{}");
+    let (traceparent, mark) = redirect(&mut tracer);
+    let span = tracer.start_late(&second_pass(&traceparent, &mark)).expect("it goes on");
+    tracer.end(span, outcome(&[("response.code", "403")]));
+    let spans = spans(&mut tracer);
+    let codes: Vec<_> = spans.iter().map(|it| it.int("http.response.status_code")).collect();
+    assert_eq!(codes, [Some(403)], "as the caller saw it");
+}
+
+#[test]
+fn a_second_pass_that_does_not_come_is_waited_for_a_while() {
     let mut tracer = tracer("{}");
     redirect(&mut tracer);
-    assert_eq!(tracer.held().queued, 0);
-    assert!(next_request(&mut tracer, Duration::ZERO).is_none(), "it waits for its batch");
-    assert_eq!((tracer.held().queued, tracer.held().open), (1, 0), "it has ended");
+    let at = Duration::from_secs;
+    for (now, open, queued) in [(1, 1, 0), (2, 1, 0), (3, 0, 1)] {
+        assert!(next_request(&mut tracer, at(now)).is_none(), "{now}");
+        assert_eq!((tracer.held().open, tracer.held().queued), (open, queued), "{now}");
+    }
+    let span = next_request(&mut tracer, at(9)).expect("a batch").remove(0);
+    assert_eq!(span.int("http.response.status_code"), Some(302), "as the first pass ended");
+    assert_eq!(span.text("error.type"), None, "nobody saw an error");
+    assert_eq!(span.span.end_time_unix_nano, 105);
+    assert_eq!(span.text("envoy.response_code_details").as_deref(), Some("internal_redirect"));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| crate::id::hex_digits(*byte)).map(char::from).collect()
+}
+
+/// A tracer whose requests may hold so many bytes while they are under way.
+fn with_open_bytes(bytes: usize) -> Tracer {
+    let mut tracer = tracer("{}");
+    tracer.max_open_bytes = bytes;
+    tracer
+}
+
+#[test]
+fn requests_that_are_under_way_hold_no_more_than_they_may() {
+    let size = start(&mut tracer("{}"), &Request::get(&[])).size();
+    assert!(size < 1000, "a usual request: {size} bytes");
+    let dropped = ("otel.sdk.processor.span.dropped.open_limit", 1);
+    let mut tracer = with_open_bytes(2 * size);
+    let first = start(&mut tracer, &Request::get(&[]));
+    let second = start(&mut tracer, &Request::get(&[]));
+    counters(&mut tracer);
+    let started = tracer.start(&Request::get(&[]));
+    assert!(started.span.is_none(), "there is no room for a third");
+    assert!(traceparent(&started).ends_with("-03"), "it goes on as it was decided");
+    let counted = counters(&mut tracer);
+    let sampled = [("otel.sdk.span.started", 1), ("otel.sdk.span.sampled", 1), dropped];
+    assert_eq!(counted, sampled, "and is lost, and counted");
+    assert_eq!(tracer.held().open, 2);
+    tracer.end(first, outcome(&[("response.code", "200")]));
+    let third = start(&mut tracer, &Request::get(&[]));
+    assert_eq!(tracer.open_bytes, 2 * size, "there is room again");
+    for span in [second, third] {
+        tracer.end(span, outcome(&[("response.code", "200")]));
+    }
+    assert_eq!(tracer.open_bytes, 0);
+    let mut less = with_open_bytes(2 * size - 1);
+    start(&mut less, &Request::get(&[]));
+    assert!(less.start(&Request::get(&[])).span.is_none(), "short of a byte");
+}
+
+#[test]
+fn a_value_is_held_as_far_as_its_attribute_will_need_it() {
+    let json = r#"{"attribute_limits": {"attribute_value_length_limit": 1000},
+        "instrumentation/development": {"general": {"http": {"server": {
+        "request_captured_headers": ["x-tenant"], "response_captured_headers": ["x-shard"]}}}}}"#;
+    let mut tracer = tracer(json);
+    let long = "\u{20ac}".repeat(10_000);
+    let path = format!("/{}?sig={}&item=7", "p".repeat(10_000), "s".repeat(10_000));
+    let headers = [
+        (":method", "GET"),
+        (":path", path.as_str()),
+        ("user-agent", long.as_str()),
+        ("x-tenant", long.as_str()),
+        ("cookie", long.as_str()),
+    ];
+    let mut span = start(&mut tracer, &Request::new(&headers));
+    assert!(span.size() < 4 * 4000 + 1000, "of 90,000 bytes {}", span.size());
+    let shard = "s".repeat(10_000);
+    tracer.note_response_headers(&mut span, HeaderMap::of(&[("x-shard", shard.as_str())]));
+    assert_eq!(tracer.open_bytes, span.size(), "all of it is counted");
+    assert!(span.size() < 5 * 4000 + 1000, "with a response: {}", span.size());
+    tracer.end(span, outcome(&[("response.code", "200")]));
+    assert_eq!(tracer.open_bytes, 0);
+    let span = spans(&mut tracer).remove(0);
+    let euros = "\u{20ac}".repeat(1000);
+    assert_eq!(span.text("user_agent.original").as_ref(), Some(&euros), "to the last character");
+    assert_eq!(span.texts("http.request.header.x-tenant"), Some(vec![euros]));
+    assert_eq!(span.texts("http.response.header.x-shard"), Some(vec!["s".repeat(1000)]));
+    assert_eq!(span.text("url.path"), Some(format!("/{}", "p".repeat(999))));
+    assert_eq!(span.text("url.query").as_deref(), Some("sig=REDACTED&item=7"), "behind a secret");
+}
+
+#[test]
+fn a_responses_headers_that_have_no_room_are_counted_in_the_span() {
+    let json = r#"{"instrumentation/development": {"general": {"http": {"server": {"response_captured_headers": ["a", "b"]}}}}}"#;
+    let mut tracer = tracer(json);
+    let mut span = start(&mut tracer, &Request::get(&[]));
+    tracer.max_open_bytes = span.size() + 100;
+    let long = "x".repeat(100);
+    tracer.note_response_headers(&mut span, HeaderMap::of(&[("a", &long), ("b", "1")]));
+    assert_eq!(tracer.open_bytes, span.size());
+    tracer.end(span, outcome(&[("response.code", "200")]));
+    let span = spans(&mut tracer).remove(0);
+    assert_eq!(span.span.dropped_attributes_count, 2);
+    assert_eq!(span.texts("http.response.header.b"), None);
 }
 
 #[test]
@@ -105,7 +239,7 @@ fn a_request_that_an_earlier_filter_answered_is_a_span() {
     let request = Request::get(&[("traceparent", PARENT)]);
     let span = tracer.start_late(&request).expect("it is kept");
     assert_eq!(request.asked.take(), ["all headers"], "it is asked once");
-    tracer.end(span, &outcome(&[("response.code", "403")]).outcome());
+    tracer.end(span, outcome(&[("response.code", "403")]));
     let spans = spans(&mut tracer);
     assert_eq!(spans[0].parent_id(), "00f067aa0ba902b7", "below its caller's");
     assert_eq!(spans[0].int("http.response.status_code"), Some(403));
@@ -133,13 +267,13 @@ fn what_a_request_needed_decides_what_the_next_is_asked() {
 }
 
 #[test]
-fn of_large_headers_a_span_still_has_what_it_needs() {
+fn of_many_headers_a_span_has_what_it_needs() {
     let captured = r#"{"instrumentation/development": {"general": {"http": {"server": {"request_captured_headers": ["x-tenant"]}}}}}"#;
     let mut tracer = tracer(captured);
     let cookie = "c".repeat(10_000);
     let headers = [("cookie", cookie.as_str()), ("x-tenant", "a"), ("user-agent", "curl")];
     let span = start(&mut tracer, &Request::get(&headers));
-    tracer.end(span, &outcome(&[("response.code", "200")]).outcome());
+    tracer.end(span, outcome(&[("response.code", "200")]));
     let span = spans(&mut tracer).remove(0);
     assert_eq!(span.text("user_agent.original").as_deref(), Some("curl"));
     assert_eq!(span.texts("http.request.header.x-tenant"), Some(vec!["a".to_owned()]));
@@ -183,7 +317,7 @@ fn a_request_may_be_decided_at_its_end() {
         assert_eq!(tracer.held().open, 0, "{reason}: nothing would be lost");
         let before = counters(&mut tracer);
         assert_eq!(before, [("otel.sdk.span.started", 1)], "{reason}");
-        tracer.end(span, &outcome(&[("response.code", code)]).outcome());
+        tracer.end(span, outcome(&[("response.code", code)]));
         assert_eq!(tracer.held().open, 0, "{reason}");
         let counted = counters(&mut tracer);
         let expected: &[_] = match kept {
@@ -207,7 +341,7 @@ fn a_delegate_may_be_undecided() {
         let headers: Vec<_> = parent.map(|it| ("traceparent", it)).into_iter().collect();
         let span = start(&mut tracer, &Request::get(&headers));
         let before = tracer.held().queued;
-        tracer.end(span, &outcome(&[("response.code", code)]).outcome());
+        tracer.end(span, outcome(&[("response.code", code)]));
         assert_eq!(tracer.held().queued > before, kept, "{parent:?}, {code}");
     }
 }
@@ -269,7 +403,7 @@ fn a_span_may_have_two_sides_and_links() {
     assert_eq!(span.context().span_id, context(3, "").span_id, "the upstream gets the client's");
     assert_eq!(span.spans(), 2);
     tracer.open = 2;
-    tracer.end(span, &outcome(&[("response.code", "404")]).outcome());
+    tracer.end(span, outcome(&[("response.code", "404")]));
     assert_eq!((tracer.held().open, tracer.held().queued), (0, 2));
     let spans = spans(&mut tracer);
     let [server, client] = spans.as_slice() else { panic!("two spans: {spans:?}") };
@@ -295,7 +429,7 @@ fn both_sides_that_are_kept_at_the_end_say_so() {
     let headers = Headers::default();
     let undecided = Sampling::Undecided(None);
     let span = OpenSpan::new(identity, None, undecided, headers, RequestProtocol::Http);
-    tracer.end(span, &outcome(&[("response.code", "500")]).outcome());
+    tracer.end(span, outcome(&[("response.code", "500")]));
     let states: Vec<_> = spans(&mut tracer).iter().map(|it| it.span.trace_state.clone()).collect();
     assert_eq!(states, ["ot=th:8", "ot=th:8"]);
 }

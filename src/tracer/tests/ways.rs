@@ -118,7 +118,7 @@ fn seen(case: &Case) -> BTreeMap<String, String> {
                 case.response.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             tracer.note_response_headers(&mut span, HeaderMap::of(&pairs));
         }
-        tracer.end(span, &outcome(&values).outcome());
+        tracer.end(span, outcome(&values));
     }
     for (name, change) in counters(&mut tracer) {
         see(

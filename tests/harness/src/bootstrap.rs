@@ -211,6 +211,19 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// A filter of a listener's chain, as it stands there, to put it there again under another name.
+    ///
+    /// # Errors
+    /// The listener has no such filter.
+    pub fn http_filter_of(&self, listener: &str, name: &str) -> Result<Value> {
+        let mut bootstrap = self.clone();
+        let filters = bootstrap.in_listener(listener, FILTERS)?.as_array().context("filters")?;
+        let filter = filters.iter().find(|filter| filter["name"] == name);
+        let mut filter = filter.with_context(|| format!("no filter {name}"))?.clone();
+        filter["name"] = json!(format!("{name}_again"));
+        Ok(filter)
+    }
+
     /// Puts a route before all others.
     ///
     /// # Errors

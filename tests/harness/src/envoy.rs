@@ -50,7 +50,7 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub async fn with_workers(bootstrap: Bootstrap, workers: usize) -> Result<Self> {
-        Self::spawn(bootstrap, workers, &[]).await
+        Self::spawn(bootstrap, workers, &[], &[]).await
     }
 
     /// Starts Envoy with one worker and these variables in its environment.
@@ -61,13 +61,22 @@ impl Envoy {
         bootstrap: Bootstrap,
         variables: &[(&str, &str)],
     ) -> Result<Self> {
-        Self::spawn(bootstrap, 1, variables).await
+        Self::spawn(bootstrap, 1, variables, &[]).await
+    }
+
+    /// Starts Envoy with one worker and these arguments beside the usual ones.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn with_arguments(bootstrap: Bootstrap, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(bootstrap, 1, &[], arguments).await
     }
 
     async fn spawn(
         bootstrap: Bootstrap,
         workers: usize,
         variables: &[(&str, &str)],
+        arguments: &[&str],
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         bootstrap.write(&folder.path().join("envoy.json"))?;
@@ -75,6 +84,7 @@ impl Envoy {
         let child = Command::new(binary()?)
             .args(["--disable-hot-restart", "--log-level", "info", "--concurrency"])
             .arg(workers.to_string())
+            .args(arguments)
             .arg("-c")
             .arg(folder.path().join("envoy.json"))
             .envs(variables.iter().copied())

@@ -40,6 +40,8 @@ pub enum Answer {
     PartialSuccess(i64),
     /// Takes all, but answers only after this time.
     Slow(Duration),
+    /// Takes all, but says this, whatever it is.
+    Body(Bytes),
     /// This status and this Retry-After, taking nothing.
     RetryAfter(u16, &'static str),
     /// Takes nothing and never answers.
@@ -61,7 +63,12 @@ impl Answer {
     fn takes(&self) -> bool {
         matches!(
             self,
-            Self::Ok | Self::PartialSuccess(_) | Self::Slow(_) | Self::CutOff | Self::Trickle(_)
+            Self::Ok
+                | Self::Body(_)
+                | Self::PartialSuccess(_)
+                | Self::Slow(_)
+                | Self::CutOff
+                | Self::Trickle(_)
         )
     }
 }
@@ -258,7 +265,7 @@ impl Receiver {
         let mut message = ExportTraceServiceResponse::default();
         let mut retry_after = None;
         let status = match answer {
-            Answer::Ok | Answer::CutOff | Answer::Trickle(_) => 200,
+            Answer::Ok | Answer::Body(_) | Answer::CutOff | Answer::Trickle(_) => 200,
             Answer::Status(status) => status,
             Answer::RetryAfter(status, after) => {
                 retry_after = Some(HeaderValue::from_static(after));
@@ -292,6 +299,7 @@ impl Receiver {
                     });
                 BodyExt::boxed(StreamBody::new(bytes))
             }
+            Answer::Body(body) => Full::new(body).map_err(|never| match never {}).boxed(),
             _ => {
                 let bytes = if content_type == JSON {
                     serde_json::to_vec(&message)?

@@ -1,0 +1,306 @@
+//! A configured filter, from when it is configured until it has gone: what its root and its streams share.
+
+use super::answer;
+use super::metrics::Metrics;
+use super::outcomes::OutcomeReader;
+use super::process::{self, Unsent};
+use super::source::{self, Clock, HostRequest};
+use crate::export::ExportCall;
+use crate::export::answer::{Answer, Failure};
+use crate::host::{self, NotCalled};
+use crate::lifecycle::departure::{Departure, Successor};
+use crate::lifecycle::handover;
+use crate::lifecycle::registry::Registration;
+use crate::propagation::changes::HeaderChange;
+use crate::span::OpenSpan;
+use crate::tracer::Tracer;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// How often a worker looks for work.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// When it looks next if a batch is full: only the root can send it.
+const SOON: Duration = Duration::from_millis(1);
+
+/// How long a filter that goes tries to deliver what it has, where nobody can take that over.
+const MAX_DELIVERY: Duration = Duration::from_secs(15);
+
+/// A configured filter.
+#[derive(Debug)]
+pub struct Running {
+    tracer: RefCell<Tracer>,
+    clock: Clock,
+    outcomes: OutcomeReader,
+    metrics: Metrics,
+    next_tick: Cell<NextTick>,
+    unsent: Unsent,
+    registration: RefCell<Registration>,
+    stage: Cell<Stage>,
+}
+
+/// How far a filter is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Serves,
+    /// It has handed over all that waited, and goes when the call in flight is answered.
+    AwaitsAnswer,
+    /// It goes when it has delivered what it has, or at this time.
+    Delivers(Duration),
+    /// It can go.
+    Done,
+}
+
+/// When the root looks for work next. Asked for once: each time that the period is set, the host
+/// starts it anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NextTick {
+    Usual,
+    Soon,
+}
+
+/// Whether the host may let go of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    Now,
+    Later,
+}
+
+impl Running {
+    /// A filter that serves from now on.
+    pub(super) fn new(
+        tracer: Tracer,
+        clock: Clock,
+        unsent: Unsent,
+        registration: Registration,
+    ) -> Self {
+        // The host may tell a filter to go before its first tick: others must know of this one by then.
+        process::change_filters(|table| (Some(registration.enter(table)), ()));
+        Self {
+            tracer: RefCell::new(tracer),
+            clock,
+            outcomes: OutcomeReader::new(),
+            metrics: Metrics::define(),
+            next_tick: Cell::new(NextTick::Usual),
+            unsent,
+            registration: RefCell::new(registration),
+            stage: Cell::new(Stage::Serves),
+        }
+    }
+
+    /// Starts a request and carries out what becomes of its headers.
+    pub(super) fn start(&self) -> Option<OpenSpan> {
+        let mut tracer = self.tracer.borrow_mut();
+        let started = tracer.start(&HostRequest(self.clock));
+        for change in started.changes.iter() {
+            match change {
+                HeaderChange::Add(name, value) => host::add_request_header(name, value),
+                HeaderChange::Replace(name, value) => host::set_request_header(name, value),
+                HeaderChange::Remove(name) => host::remove_request_header(name),
+            }
+        }
+        started.span
+    }
+
+    /// Starts a request that ends before it reached this filter.
+    pub(super) fn start_late(&self) -> Option<OpenSpan> {
+        self.tracer.borrow_mut().start_late(&HostRequest(self.clock))
+    }
+
+    /// Notes the response's headers, if any is wanted.
+    pub(super) fn note_response_headers(&self, span: &mut OpenSpan) {
+        let mut tracer = self.tracer.borrow_mut();
+        if tracer.wants_response_headers() {
+            tracer.note_response_headers(span, source::response_headers());
+        }
+    }
+
+    /// Ends a request.
+    pub(super) fn end(&self, span: OpenSpan) {
+        let values = self.outcomes.read();
+        let mut tracer = self.tracer.borrow_mut();
+        if let Some(mark) = tracer.end(span, values) {
+            source::leave_mark(mark);
+        }
+        if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
+            host::set_tick_period(SOON);
+        }
+    }
+
+    /// The root looks for work.
+    pub(super) fn tick(&self) -> Release {
+        if self.next_tick.replace(NextTick::Usual) == NextTick::Soon {
+            host::set_tick_period(TICK);
+        }
+        self.export()
+    }
+
+    /// The call was answered: the current callback has the answer.
+    pub(super) fn answered(&self, call: u32, headers: usize, body_size: usize) -> Release {
+        let body;
+        // Without headers there is no response, and the host has nothing that could be asked for.
+        let answer = if headers == 0 {
+            Answer::Reset
+        } else {
+            body = answer::body(body_size);
+            answer::read(self.tracer.borrow().protocol(), &body)
+        };
+        self.tracer.borrow_mut().handle_answer(call, answer, self.clock.now());
+        self.export()
+    }
+
+    /// Sends what is due, unless a call is under way, and tells the host what was counted.
+    fn export(&self) -> Release {
+        let mut tracer = self.tracer.borrow_mut();
+        let now = self.clock.now();
+        match self.stage.get() {
+            Stage::Serves => self.deliver(&mut tracer, now),
+            Stage::AwaitsAnswer if !tracer.is_in_flight(now) => {
+                // What was not taken can be sent again by another filter.
+                self.hand_over(&mut tracer);
+                self.leave(&mut tracer);
+            }
+            Stage::Delivers(_) if self.successor() == Successor::Live => {
+                self.hand_over(&mut tracer);
+                self.await_answer(&mut tracer, now);
+            }
+            Stage::Delivers(until) => {
+                self.deliver(&mut tracer, now);
+                if !tracer.has_work() || now >= until {
+                    self.leave(&mut tracer);
+                }
+            }
+            Stage::AwaitsAnswer | Stage::Done => {}
+        }
+        self.report(&mut tracer, now);
+        self.release()
+    }
+
+    /// Sends what is due, of others with the same destination, too.
+    fn deliver(&self, tracer: &mut Tracer, now: Duration) {
+        while tracer.can_take_over()
+            && let Some(message) = self.unsent.take()
+        {
+            tracer.take_over(handover::Unsent::read(&message));
+        }
+        send(tracer, now);
+    }
+
+    /// Whether another filter delivers to the same destination.
+    pub(super) fn successor(&self) -> Successor {
+        self.registration.borrow().successor(&process::filters(), source::unix_time())
+    }
+
+    /// The host tells the filter to go: its configuration was replaced, or the worker ends.
+    pub(super) fn depart(&self, departure: Departure) -> Release {
+        let mut tracer = self.tracer.borrow_mut();
+        let now = self.clock.now();
+        match departure {
+            Departure::HandOver => {
+                tracer.hand_over_in_flight(|message| self.unsent.push(message));
+                self.hand_over(&mut tracer);
+                self.leave(&mut tracer);
+            }
+            Departure::HandOverAndWait => {
+                self.hand_over(&mut tracer);
+                self.await_answer(&mut tracer, now);
+            }
+            Departure::Deliver => {
+                // What others have left is this one's affair as well.
+                self.deliver(&mut tracer, now);
+                if tracer.has_work() {
+                    self.stage.set(Stage::Delivers(now + MAX_DELIVERY));
+                } else {
+                    self.leave(&mut tracer);
+                }
+            }
+            Departure::Lose => self.leave(&mut tracer),
+        }
+        // Nobody hands over to it any more.
+        self.registration.replace_with(|it| it.clone().leaving());
+        self.report(&mut tracer, now);
+        self.release()
+    }
+
+    /// Goes, now or when the call in flight is answered.
+    fn await_answer(&self, tracer: &mut Tracer, now: Duration) {
+        if tracer.is_in_flight(now) {
+            self.stage.set(Stage::AwaitsAnswer);
+        } else {
+            self.leave(tracer);
+        }
+    }
+
+    fn release(&self) -> Release {
+        if self.stage.get() == Stage::Done { Release::Now } else { Release::Later }
+    }
+
+    fn hand_over(&self, tracer: &mut Tracer) {
+        tracer.hand_over(|message| self.unsent.push(message));
+    }
+
+    /// Takes the filter off the table. What it still has is lost, and so is what others left, if nobody is there any more who could deliver it.
+    fn leave(&self, tracer: &mut Tracer) {
+        self.stage.set(Stage::Done);
+        let registration = self.registration.borrow();
+        let left = process::change_filters(|table| {
+            let (table, successor) = registration.leave(table, source::unix_time());
+            (Some(table), successor)
+        });
+        let mut lost = tracer.shut_down();
+        // Nobody hands over to the one who leaves last: each does that before it leaves.
+        if left == Some(Successor::None) {
+            while let Some(message) = self.unsent.take() {
+                lost += tracer.lose_unsent(&handover::Unsent::read(&message));
+            }
+        }
+        if lost > 0 {
+            log::warn!("the filter goes, and no other one delivers its spans: {lost} were lost");
+        }
+    }
+
+    /// The host has let go of the filter: no answer will come any more.
+    pub(super) fn dropped(&self) {
+        if self.stage.get() != Stage::Done {
+            let mut tracer = self.tracer.borrow_mut();
+            self.leave(&mut tracer);
+            self.report(&mut tracer, self.clock.now());
+        }
+    }
+
+    /// Tells the host what was counted, and others what is held.
+    fn report(&self, tracer: &mut Tracer, now: Duration) {
+        let held = tracer.held();
+        if self.stage.get() != Stage::Done && self.registration.borrow().is_due(held, now) {
+            let update = process::change_filters(|table| {
+                let mut update = self.registration.borrow().update(table, held, now);
+                (update.table.take(), update)
+            });
+            if let Some(update) = update {
+                tracer.note(&update.findings);
+                self.registration.replace(update.registration);
+            }
+        }
+        self.metrics.record(tracer.take_stats());
+    }
+}
+
+/// Makes the calls that are due. One that the host refuses makes room for the next batch; the queue ends this.
+fn send(tracer: &mut Tracer, now: Duration) {
+    if !tracer.has_work() {
+        return;
+    }
+    while let Some(call) = tracer.poll_export(now) {
+        match make(&call) {
+            Ok(call) => tracer.handle_called(call),
+            Err(failure) => tracer.handle_not_called(failure, now),
+        }
+    }
+}
+
+fn make(call: &ExportCall<'_>) -> Result<u32, Failure> {
+    host::call(call.cluster, call.headers, call.body.bytes, call.timeout).map_err(|why| match why {
+        NotCalled::NoCluster => Failure::NoCluster,
+        NotCalled::NoUpstream => Failure::NoUpstream,
+    })
+}

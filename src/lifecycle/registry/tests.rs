@@ -1,0 +1,223 @@
+use super::*;
+use proptest::prelude::*;
+
+const fn held(open: u32, queued: u32, in_flight: u32) -> Held {
+    Held { open, queued, in_flight }
+}
+
+const HERE: Destination = Destination::from_bytes([1; 16]);
+const ELSEWHERE: Destination = Destination::from_bytes([2; 16]);
+
+const START: UnixTime = UnixTime(1_000_000);
+/// Long after all have had a tick.
+const LATER: UnixTime = UnixTime(2_000_000);
+
+fn registration(owner: u64) -> Registration {
+    Registration::new(owner, HERE, START)
+}
+
+/// Filters that share a table, as the host's workers do.
+struct Process {
+    table: Vec<u8>,
+    now: Duration,
+}
+
+impl Process {
+    fn new() -> Self {
+        Self { table: Vec::new(), now: Duration::ZERO }
+    }
+
+    /// A filter that is configured.
+    fn enter(&mut self, registration: Registration) -> Registration {
+        self.table = registration.enter(&self.table);
+        registration
+    }
+
+    /// A filter's tick, where it is due.
+    fn tick(&mut self, registration: &mut Registration, held: Held) -> Findings {
+        if !registration.is_due(held, self.now) {
+            return Findings::default();
+        }
+        let update = registration.update(&self.table, held, self.now);
+        self.table = update.table.unwrap_or_else(|| self.table.clone());
+        *registration = update.registration;
+        update.findings
+    }
+
+    /// What the table says that all filters hold.
+    fn held(&self) -> Vec<Held> {
+        read(&self.table).iter().map(|entry| entry.held).collect()
+    }
+}
+
+#[test]
+fn a_filter_is_in_the_table_until_it_goes() {
+    let mut process = Process::new();
+    let mut one = process.enter(registration(1));
+    let mut other = process.enter(registration(2));
+    assert_eq!(process.held(), [Held::NOTHING; 2], "both, before their first tick");
+    process.tick(&mut one, held(1, 2, 3));
+    process.tick(&mut other, held(0, 5, 0));
+    assert_eq!(process.held(), [held(1, 2, 3), held(0, 5, 0)], "each once, with what it holds");
+    process.tick(&mut one, held(0, 1, 0));
+    assert_eq!(process.held(), [held(0, 5, 0), held(0, 1, 0)], "as it is now");
+    process.tick(&mut one, Held::NOTHING);
+    assert_eq!(process.held(), [held(0, 5, 0), Held::NOTHING], "also one that holds nothing");
+    let (table, successor) = one.leave(&process.table, LATER);
+    process.table = table;
+    assert_eq!((process.held(), successor), (vec![held(0, 5, 0)], Successor::Live));
+    let (table, successor) = other.leave(&process.table, LATER);
+    assert_eq!((table, successor), (Vec::new(), Successor::None), "nobody is left");
+}
+
+#[test]
+fn a_successor_is_another_filter_with_the_same_destination() {
+    let mut process = Process::new();
+    let mut own = process.enter(registration(1));
+    process.tick(&mut own, Held::NOTHING);
+    assert_eq!(own.successor(&process.table, LATER), Successor::None, "it is alone");
+    let mut stranger = process.enter(Registration::new(2, ELSEWHERE, START));
+    process.tick(&mut stranger, held(0, 7, 0));
+    assert_eq!(own.successor(&process.table, LATER), Successor::None, "another collector");
+    let mut new = process.enter(registration(3));
+    assert_eq!(own.successor(&process.table, START), Successor::New, "before its first tick");
+    process.tick(&mut new, held(0, 1, 0));
+    assert_eq!(own.successor(&process.table, LATER), Successor::Live, "and after");
+    let mut new = new.leaving();
+    assert!(new.is_due(held(0, 1, 0), process.now), "it says so at once");
+    process.tick(&mut new, held(0, 1, 0));
+    assert_eq!(
+        own.successor(&process.table, LATER),
+        Successor::None,
+        "one that goes, too, is none"
+    );
+    assert!(process.held().contains(&held(0, 1, 0)), "but what it has is known");
+    assert_eq!(new.successor(&process.table, LATER), Successor::Live, "it has one itself");
+    assert_eq!(new.leave(&process.table, LATER).1, Successor::Live, "also when it has gone");
+}
+
+#[test]
+fn an_entry_is_renewed_each_second() {
+    let mut process = Process::new();
+    let mut one = process.enter(registration(1));
+    assert!(one.is_due(Held::NOTHING, process.now), "whoever is new writes at once");
+    process.tick(&mut one, Held::NOTHING);
+    assert!(!one.is_due(Held::NOTHING, process.now), "the same, and written just now");
+    assert!(!one.is_due(Held::NOTHING, process.now + BEAT / 2), "not yet");
+    assert!(one.is_due(Held::NOTHING, process.now + BEAT), "a second later");
+    assert!(one.is_due(held(0, 2, 0), process.now), "it holds more");
+    let before = process.table.clone();
+    process.now += BEAT;
+    process.tick(&mut one, Held::NOTHING);
+    assert_ne!(process.table, before, "others can see it");
+}
+
+#[test]
+fn what_nobody_renews_is_counted_once_by_those_that_are_new() {
+    let mut process = Process::new();
+    let mut living = process.enter(registration(1));
+    process.tick(&mut living, held(0, 7, 0));
+    process.tick(&mut registration(2), held(1, 2, 4));
+    process.tick(&mut registration(3), Held::NOTHING);
+    let mut new = [process.enter(registration(4)), process.enter(registration(5))];
+    let mut lost = Vec::new();
+    for second in 0..=LOOKS {
+        assert!(lost.is_empty(), "too early: {second}");
+        process.tick(&mut living, held(0, 7, 0));
+        for registration in &mut new {
+            lost.extend(process.tick(registration, Held::NOTHING).lost);
+        }
+        process.now += BEAT;
+    }
+    assert_eq!(lost, [held(1, 2, 4)], "by one of them, and nothing of who held nothing");
+    assert_eq!(process.held().len(), 3, "the others live");
+}
+
+#[test]
+fn a_vm_that_the_host_threw_away_is_soon_forgotten() {
+    let mut process = Process::new();
+    let ghost = process.enter(registration(1));
+    let mut own = registration(2);
+    process.tick(&mut own, Held::NOTHING);
+    let cases = [(0, Successor::New), (999, Successor::New), (1000, Successor::None)];
+    for (later, expected) in cases {
+        let now = UnixTime(START.0 + later);
+        assert_eq!(own.successor(&process.table, now), expected, "{later} ms later");
+    }
+    assert_eq!(
+        own.successor(&process.table, UnixTime(0)),
+        Successor::New,
+        "a clock that was set back"
+    );
+    process.tick(&mut ghost.clone(), Held::NOTHING);
+    assert_eq!(own.successor(&process.table, LATER), Successor::Live, "it was none");
+}
+
+#[test]
+fn a_watch_ends_when_all_have_moved() {
+    let mut process = Process::new();
+    let mut living = process.enter(registration(1));
+    process.tick(&mut living, held(0, 7, 0));
+    let mut new = process.enter(registration(2));
+    process.tick(&mut new, Held::NOTHING);
+    assert!(matches!(new.watch, Watch::Watching { .. }), "one was there before");
+    process.now += BEAT;
+    process.tick(&mut living, held(0, 7, 0));
+    process.tick(&mut new, Held::NOTHING);
+    assert!(matches!(new.watch, Watch::Done), "an entry was renewed: nobody is dead");
+}
+
+#[test]
+fn a_process_that_was_stopped_finds_nobody_dead() {
+    let mut process = Process::new();
+    let mut living = process.enter(registration(1));
+    process.tick(&mut living, held(0, 7, 0));
+    let mut new = process.enter(registration(2));
+    process.tick(&mut new, Held::NOTHING);
+    process.now += BEAT * LOOKS * 100;
+    let findings = process.tick(&mut new, Held::NOTHING);
+    assert_eq!(findings, Findings::default(), "one look is not enough, however late it comes");
+}
+
+#[test]
+fn who_was_taken_for_dead_says_what_it_has() {
+    let mut process = Process::new();
+    let mut slow = process.enter(registration(1));
+    process.tick(&mut slow, held(1, 2, 4));
+    let mut new = process.enter(registration(2));
+    for _ in 0..=LOOKS {
+        process.tick(&mut new, Held::NOTHING);
+        process.now += BEAT;
+    }
+    assert_eq!(process.held(), [Held::NOTHING], "it was taken out");
+    let findings = process.tick(&mut slow, held(0, 3, 4));
+    assert_eq!(findings.regained, Some(held(1, 2, 4)), "what the gauges lack");
+    assert!(process.held().contains(&held(0, 3, 4)), "it is there again");
+}
+
+proptest! {
+    #[test]
+    fn entries_round_trip(
+        entries in proptest::collection::vec(any::<(u64, [u8; 16], u64, [u32; 4])>(), 0..5),
+        rest in proptest::collection::vec(any::<u8>(), 0..ENTRY),
+    ) {
+        let entry = |(owner, destination, time, numbers): (u64, [u8; 16], u64, [u32; 4])| {
+            let [beat, open, queued, in_flight] = numbers;
+            let destination = Destination::from_bytes(destination);
+            let configured_at = UnixTime(time);
+            Entry { owner, destination, configured_at, beat, held: Held { open, queued, in_flight } }
+        };
+        let entries: Vec<_> = entries.into_iter().map(entry).collect();
+        let mut table = write(&entries);
+        table.extend(rest);
+        prop_assert_eq!(read(&table), entries, "and a piece of one is none");
+    }
+
+    /// Whatever others wrote there.
+    #[test]
+    fn any_table_can_be_read(table: Vec<u8>, now in 0_u64..100) {
+        let now = Duration::from_secs(now);
+        let update = registration(1).update(&table, held(0, 1, 0), now);
+        prop_assert!(update.findings.lost.is_empty(), "at first sight nobody is dead");
+    }
+}
