@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::batch::QueueFullPolicy;
-use crate::export::protocol::{Compression, GRPC_PATH, Protocol};
+use crate::export::protocol::{Compression, Protocol};
 use crate::sampling::{AlwaysOn, ParentBased, Threshold, TraceIdRatio};
 use std::time::Duration;
 
+mod meanings;
 mod schema;
+mod sources;
+mod variables;
 
 fn parse(json: &str) -> Result<Config, String> {
     Config::parse(json.as_bytes(), &Environment::default())
@@ -14,9 +17,23 @@ fn parse(json: &str) -> Result<Config, String> {
         .map_err(|error| error.to_string())
 }
 
-fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {
-    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::parse(json.as_bytes(), &variables.collect()).expect("valid")
+/// A document with this exporter.
+fn exporter(exporter: &str) -> String {
+    format!(r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {exporter}}}}}]}}}}"#)
+}
+
+fn ratio(ratio: f64) -> TraceIdRatio {
+    TraceIdRatio(Threshold::from_ratio(ratio).expect("within 0 to 1"))
+}
+
+/// A sampler with all that it was given.
+fn shown(sampler: &dyn Sampler) -> String {
+    format!("{sampler:?}")
+}
+
+/// That of a configuration.
+fn sampler(config: &Config) -> String {
+    shown(config.sampler.as_ref())
 }
 
 /// The names of the formats that are read and written.
@@ -27,17 +44,9 @@ fn formats(config: &Config) -> Vec<&'static str> {
 const TRACE_CONTEXT: &[&str] = &["tracecontext"];
 const NO_FORMAT: &[&str] = &[];
 
-/// A sampler with all that it was given.
-fn shown(config: &Config) -> String {
-    shown_as(config.sampler.as_ref())
-}
-
-fn shown_as(sampler: &dyn Sampler) -> String {
-    format!("{sampler:?}")
-}
-
-fn ratio(ratio: f64) -> TraceIdRatio {
-    TraceIdRatio(Threshold::from_ratio(ratio).expect("valid"))
+fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(json.as_bytes(), &variables.collect()).expect("valid")
 }
 
 #[test]
@@ -51,7 +60,7 @@ fn nothing_is_a_complete_configuration() {
         assert_eq!(config.batch, BatchLimits::default(), "{json:?}");
         assert_eq!(config.limits, SpanLimits::default(), "{json:?}");
         assert_eq!(formats(&config), TRACE_CONTEXT, "{json:?}");
-        assert_eq!(shown(&config), shown_as(&ParentBased::with_root(AlwaysOn)), "{json:?}");
+        assert_eq!(sampler(&config), shown(&ParentBased::with_root(AlwaysOn)), "{json:?}");
     }
 }
 
@@ -82,11 +91,11 @@ fn every_key_is_read() {
     assert_eq!(config.exporter.headers, headers);
     let limits = SpanLimits { attribute_count: 64, attribute_value_length: Some(256) };
     assert_eq!(config.limits, limits, "the span's own limits go before the general ones");
-    let sampler = ParentBased {
+    let expected = ParentBased {
         remote_parent_not_sampled: Box::new(AlwaysOn),
         ..ParentBased::with_root(ratio(0.25))
     };
-    assert_eq!(shown(&config), shown_as(&sampler));
+    assert_eq!(sampler(&config), shown(&expected));
     assert_eq!(config.http.server.request_captured_headers, ["x-request-id"], "lowercase, once");
     assert_eq!(config.http.server.response_captured_headers, ["content-type"]);
     assert_eq!(config.http.server.known_methods, ["GET", "POST"]);
@@ -132,40 +141,6 @@ fn refusals_name_the_key_the_value_and_what_is_accepted() {
 }
 
 #[test]
-fn propagators_are_named_in_two_places() {
-    let cases = [
-        ("{}", TRACE_CONTEXT, "the default"),
-        (r#"{"composite": null}"#, TRACE_CONTEXT, "null is as good as absent"),
-        (r#"{"composite": [{"tracecontext": null}]}"#, TRACE_CONTEXT, "named"),
-        (r#"{"composite_list": "baggage, tracecontext"}"#, TRACE_CONTEXT, "listed"),
-        (
-            r#"{"composite": [{"baggage": {}}], "composite_list": "tracecontext"}"#,
-            TRACE_CONTEXT,
-            "the list is appended",
-        ),
-        (r#"{"composite": [{"baggage": {}}]}"#, NO_FORMAT, "baggage carries no context"),
-        (r#"{"composite": []}"#, NO_FORMAT, "nothing is named"),
-        (r#"{"composite_list": ""}"#, NO_FORMAT, "nothing is listed"),
-        (r#"{"composite_list": "none"}"#, NO_FORMAT, "none"),
-        (r#"{"composite_list": "tracecontext,none"}"#, NO_FORMAT, "none goes before"),
-        (
-            r#"{"composite": [{"tracecontext": {}}], "composite_list": "none"}"#,
-            NO_FORMAT,
-            "none goes before, wherever it stands",
-        ),
-    ];
-    for (propagator, expected, reason) in cases {
-        let config = parse(&format!("{{\"propagator\": {propagator}}}")).expect(reason);
-        assert_eq!(formats(&config), expected, "{reason}");
-    }
-    for (list, expected) in [("none", NO_FORMAT), ("baggage,tracecontext", TRACE_CONTEXT)] {
-        let Parsed { config, warnings } = with_environment("{}", &[("OTEL_PROPAGATORS", list)]);
-        assert_eq!(formats(&config), expected, "{list}");
-        assert_eq!(warnings, Vec::<String>::new(), "{list}");
-    }
-}
-
-#[test]
 fn numbers_are_whole_as_json_schema_says() {
     for (number, expected) in [("1000000", 1_000_000), ("1e6", 1_000_000), ("5000.0", 5000)] {
         let config = parse(&format!("{{\"envoy\": {{\"max_queue_bytes\": {number}}}}}"));
@@ -174,6 +149,90 @@ fn numbers_are_whole_as_json_schema_says() {
     let least = r#"{"resource": {"attributes": [{"name": "a", "value": -9223372036854775808, "type": "int"}]}}"#;
     let least = parse(least).expect("an i64").resource;
     assert_eq!(least, [("a".to_owned(), AttributeValue::Int(i64::MIN))]);
+}
+
+#[test]
+fn what_this_version_does_not_support_is_called_by_its_name() {
+    // Documents with a place for one more key, and the path to it.
+    let cases: [(&str, &str, &[&str]); 12] = [
+        ("{KEY}", "", &["meter_provider", "logger_provider", "distribution"]),
+        (r#"{"resource": {KEY}}"#, "resource.", &["detection/development", "schema_url"]),
+        (
+            r#"{"propagator": {"composite": [{KEY}]}}"#,
+            "propagator.composite[0].",
+            &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"],
+        ),
+        (
+            r#"{"tracer_provider": {KEY}}"#,
+            "tracer_provider.",
+            &["id_generator", "tracer_configurator/development"],
+        ),
+        (
+            r#"{"tracer_provider": {"limits": {KEY}}}"#,
+            "tracer_provider.limits.",
+            &[
+                "event_count_limit",
+                "link_count_limit",
+                "event_attribute_count_limit",
+                "link_attribute_count_limit",
+            ],
+        ),
+        (
+            r#"{"tracer_provider": {"sampler": {KEY}}}"#,
+            "tracer_provider.sampler.",
+            &["composite/development", "probability/development", "jaeger_remote/development"],
+        ),
+        (
+            r#"{"tracer_provider": {"processors": [{KEY}]}}"#,
+            "tracer_provider.processors[0].",
+            &["simple"],
+        ),
+        (
+            r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {KEY}}}]}}"#,
+            "tracer_provider.processors[0].batch.exporter.",
+            &["otlp_file/development", "console", "zipkin"],
+        ),
+        (
+            r#"{"instrumentation/development": {KEY}}"#,
+            "instrumentation/development.",
+            &[
+                "cpp", "dotnet", "erlang", "go", "java", "js", "php", "python", "ruby", "rust",
+                "swift",
+            ],
+        ),
+        (
+            r#"{"instrumentation/development": {"general": {KEY}}}"#,
+            "instrumentation/development.general.",
+            &["code", "db", "gen_ai", "messaging", "rpc", "stability_opt_in_list"],
+        ),
+        (
+            r#"{"instrumentation/development": {"general": {"http": {KEY}}}}"#,
+            "instrumentation/development.general.http.",
+            &["semconv"],
+        ),
+        (
+            r#"{"envoy": {KEY}}"#,
+            "envoy.",
+            &[
+                "incoming",
+                "outgoing",
+                "keep",
+                "max_spans_per_second",
+                "attributes",
+                "routes",
+                "semconv",
+                "expose",
+            ],
+        ),
+    ];
+    for (document, path, keys) in cases {
+        for key in keys {
+            let document = document.replace("KEY", &format!("\"{key}\": null"));
+            let error = parse(&document).expect_err(&document);
+            let expected = format!("{path}{key}: not supported by this version; accepted: ");
+            assert!(error.starts_with(&expected), "{document}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -200,20 +259,19 @@ fn smaller_queues_make_smaller_batches() {
 
 #[test]
 fn what_may_be_meant_otherwise_is_a_warning() {
-    let exporter = |endpoint: &str| {
-        format!(
-            r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {{"otlp_http": {{"endpoint": "{endpoint}"}}}}}}}}]}}}}"#
-        )
+    let no_path = "the endpoint has no path: spans go to /, but collectors take /v1/traces";
+    let later = "file_format: 1.12 is later than 1.1, which is read";
+    let over = |protocol: &str, endpoint: &str| {
+        exporter(&format!(r#"{{"{protocol}": {{"endpoint": "{endpoint}"}}}}"#))
     };
-    let later = r#"{"file_format": "1.12"}"#.to_owned();
+    let format = |version: &str| format!(r#"{{"file_format": "{version}"}}"#);
     let cases = [
-        (exporter("http://c:4318/v1/traces"), None, "an endpoint with a path"),
-        (
-            exporter("http://c:4318"),
-            Some("the endpoint has no path: spans go to /, but collectors take /v1/traces"),
-            "the path of the signal is forgotten",
-        ),
-        (later, Some("file_format: 1.12 is later than 1.1, which is read"), "a later schema"),
+        (over("otlp_http", "http://c:4318/v1/traces"), None, "an endpoint with a path"),
+        (over("otlp_http", "http://c:4318"), Some(no_path), "the path of the signal is forgotten"),
+        (over("otlp_grpc", "http://c:4317/"), None, "the path is the method's"),
+        (format("1.12"), Some(later), "a later schema"),
+        (format("1.1"), None, "the schema that is read"),
+        (format("1.0"), None, "an earlier schema"),
     ];
     for (document, warning, reason) in cases {
         let Parsed { warnings, .. } = with_environment(&document, &[]);
@@ -239,9 +297,7 @@ fn secrets_stand_in_no_message() {
     for key in ["headers", "headers_list", "endpoint"] {
         for value in values {
             let endpoint_alone = key == "endpoint" && !value.contains('@');
-            let document = format!(
-                r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {{"otlp_http": {{"{key}": {value}}}}}}}}}]}}}}"#
-            );
+            let document = exporter(&format!(r#"{{"otlp_http": {{"{key}": {value}}}}}"#));
             let error = parse(&document).expect_err(&document);
             assert!(endpoint_alone || !error.contains("s3cret"), "{document}: {error}");
         }
@@ -255,125 +311,6 @@ fn secrets_stand_in_no_message() {
         let [warning] = warnings.as_slice() else { panic!("{name}: one warning") };
         assert!(warning.starts_with(&format!("{name}=\"…\" is ignored")), "{warning}");
     }
-}
-
-#[test]
-fn variables_apply_where_the_document_is_silent() {
-    let variables = [
-        ("OTEL_SERVICE_NAME", "of-variable"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=a%20b"),
-        ("OTEL_TRACES_SAMPLER", "traceidratio"),
-        ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "250"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "400"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/base/"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2000"),
-        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "32"),
-        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "100"),
-        ("OTEL_PROPAGATORS", "baggage"),
-        ("OTEL_SDK_DISABLED", "TRUE"),
-    ];
-    let Parsed { config, warnings } = with_environment("{}", &variables);
-    assert_eq!(warnings, Vec::<String>::new());
-    let text =
-        |name: &str, value: &str| (name.to_owned(), AttributeValue::String(value.to_owned()));
-    assert_eq!(config.resource, [text("service.name", "of-variable"), text("team", "a b")]);
-    assert_eq!(shown(&config), shown_as(&ratio(0.5)));
-    assert_eq!(config.batch.schedule_delay, Duration::from_millis(250));
-    assert_eq!((config.batch.max_queue_spans, config.batch.max_batch_spans), (400, 400));
-    assert_eq!(config.exporter.authority, "c:4318");
-    assert_eq!(config.exporter.path, "/base/v1/traces", "the signal's path is added");
-    assert_eq!(config.exporter.headers.len(), 2);
-    assert_eq!(config.exporter.timeout, Duration::from_secs(2));
-    assert_eq!(
-        config.limits,
-        SpanLimits { attribute_count: 32, attribute_value_length: Some(100) }
-    );
-    assert_eq!(formats(&config), NO_FORMAT, "baggage alone carries no context");
-    assert!(config.disabled);
-
-    let json = include_str!("tests/complete.json");
-    let Parsed { config, .. } = with_environment(json, &variables);
-    let plain = parse(json).expect("valid");
-    assert_eq!(shown(&config), shown(&plain), "the document goes before the variables");
-    assert_eq!(config.exporter, plain.exporter, "the document goes before the variables");
-    assert_eq!(config.batch, plain.batch, "the document goes before the variables");
-}
-
-#[test]
-fn the_protocol_is_the_documents_or_the_variables() {
-    let exporter = |exporter: &str| {
-        format!(
-            r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {exporter}}}}}]}}}}"#
-        )
-    };
-    let (json, grpc) = (Protocol::HttpJson, Protocol::Grpc);
-    let cases = [
-        ("null", None, Protocol::HttpProtobuf, 0, "the default"),
-        ("null", Some("http/json"), json, 0, "the variable"),
-        ("null", Some("grpc"), grpc, 0, "the variable, of the exporter, too"),
-        (r#"{"otlp_http": null}"#, Some("http/json"), json, 0, "of its encoding"),
-        (r#"{"otlp_http": null}"#, Some("grpc"), Protocol::HttpProtobuf, 1, "not of what it is"),
-        (r#"{"otlp_http": {"encoding": "json"}}"#, Some("http/protobuf"), json, 0, "the document"),
-        (r#"{"otlp_grpc": null}"#, Some("http/json"), grpc, 0, "the document"),
-    ];
-    for (document, variable, expected, warnings, reason) in cases {
-        let variables: Vec<_> =
-            variable.map(|it| ("OTEL_EXPORTER_OTLP_PROTOCOL", it)).into_iter().collect();
-        let parsed = with_environment(&exporter(document), &variables);
-        assert_eq!(parsed.config.exporter.protocol, expected, "{reason}: {document}");
-        assert_eq!(parsed.warnings.len(), warnings, "{reason}: {:?}", parsed.warnings);
-    }
-    let config =
-        parse(&exporter(r#"{"otlp_grpc": {"endpoint": "http://c:4317"}}"#)).expect("valid");
-    assert_eq!(config.exporter.authority, "c:4317");
-    assert_eq!(config.exporter.path, GRPC_PATH, "the method's");
-    let zipped = [("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
-    let config = with_environment("{}", &zipped).config;
-    assert_eq!(config.exporter.compression, Compression::Gzip);
-}
-
-#[test]
-fn variables_that_make_no_sense_are_ignored_with_a_warning() {
-    let cases = [
-        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "a=1,b"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
-        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=1"),
-        ("OTEL_PROPAGATORS", "b3"),
-        ("OTEL_SDK_DISABLED", "yes"),
-        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "-1"),
-    ];
-    let plain = with_environment("{}", &[]).config;
-    for (name, value) in cases {
-        let Parsed { config, warnings } = with_environment("{}", &[(name, value)]);
-        assert_eq!(format!("{config:?}"), format!("{plain:?}"), "{name} is ignored");
-        let [warning] = warnings.as_slice() else {
-            panic!("{name}: one warning, not {warnings:?}")
-        };
-        let value = if name.ends_with("_HEADERS") { "…" } else { value };
-        assert!(
-            warning.starts_with(&format!("{name}={value:?} is ignored; accepted: ")),
-            "{warning}"
-        );
-    }
-    let variables = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
-    let Parsed { config, warnings } = with_environment("{}", &variables);
-    assert_eq!(shown(&config), shown_as(&ratio(1.0)));
-    assert_eq!(warnings.len(), 1, "the argument is ignored");
-    let batch =
-        r#"{"tracer_provider": {"processors": [{"batch": {"max_export_batch_size": 600}}]}}"#;
-    let Parsed { config, warnings } =
-        with_environment(batch, &[("OTEL_BSP_MAX_QUEUE_SIZE", "100")]);
-    assert_eq!((config.batch.max_queue_spans, config.batch.max_batch_spans), (2048, 600));
-    assert_eq!(warnings.len(), 1, "a variable can't make the document wrong");
-    let empty = with_environment("{}", &[("OTEL_TRACES_SAMPLER", "")]);
-    assert_eq!(empty.warnings, Vec::<String>::new(), "an empty variable is as good as none");
 }
 
 proptest::proptest! {

@@ -1,6 +1,7 @@
 //! A complete document, changed at random: the schema and the parser take the same ones.
 
 use super::{Place, beyond_a_schema, validator};
+use crate::config::headers::RESERVED;
 use crate::config::tests::parse;
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -136,6 +137,13 @@ fn any_change() -> impl Strategy<Value = Change> {
         1 => Just(Change::Gone),
         2 => proptest::sample::select(keys()).prop_map(Change::Renamed),
     ]
+}
+
+#[test]
+fn they_reserve_the_same_headers() {
+    let schema = super::schema();
+    let names = schema.pointer("/$defs/exporter_headers/items/properties/name/not/enum");
+    assert_eq!(names, Some(&json!(RESERVED)));
 }
 
 fn complete() -> Value {

@@ -1,0 +1,193 @@
+//! What of the document and the variables goes before what.
+
+use super::with_environment;
+use crate::config::{Config, Parsed};
+
+/// Who can say something of a setting, in turn.
+struct Sources {
+    /// What is set, to be compared.
+    setting: fn(&Config) -> String,
+    /// A document, which goes before all variables.
+    document: &'static str,
+    /// What it says.
+    of_document: &'static str,
+    /// Name, value, and what it says where those before it are silent.
+    variables: Variables,
+    /// Where all are silent.
+    default: &'static str,
+}
+
+type Variables = &'static [(&'static str, &'static str, &'static str)];
+
+const COUNTS: Variables =
+    &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "2", "2"), ("OTEL_ATTRIBUTE_COUNT_LIMIT", "3", "3")];
+const LENGTHS: Variables = &[
+    ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "2", "Some(2)"),
+    ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3", "Some(3)"),
+];
+const HEADERS: Variables = &[
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "b=1,b=2", r#"[("b", "1")]"#),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "C=1", r#"[("c", "1")]"#),
+];
+
+const SOURCES: &[Sources] = &[
+    Sources {
+        setting: |config| config.disabled.to_string(),
+        document: r#"{"disabled": false}"#,
+        of_document: "false",
+        variables: &[("OTEL_SDK_DISABLED", "True", "true")],
+        default: "false",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.sampler),
+        document: r#"{"tracer_provider": {"sampler": {"always_on": null}}}"#,
+        of_document: "AlwaysOn",
+        variables: &[("OTEL_TRACES_SAMPLER", "always_off", "AlwaysOff")],
+        default: "ParentBased { root: AlwaysOn, remote_parent_sampled: AlwaysOn, \
+                  remote_parent_not_sampled: AlwaysOff }",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.propagators.names().collect::<Vec<_>>()),
+        document: r#"{"propagator": {"composite_list": "tracecontext"}}"#,
+        of_document: r#"["tracecontext"]"#,
+        variables: &[("OTEL_PROPAGATORS", "none", "[]")],
+        default: r#"["tracecontext"]"#,
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.resource),
+        document: r#"{"resource": {"attributes_list": "service.name=a"}}"#,
+        of_document: r#"[("service.name", String("a"))]"#,
+        variables: &[
+            ("OTEL_SERVICE_NAME", "b", r#"[("service.name", String("b"))]"#),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=c", r#"[("service.name", String("c"))]"#),
+        ],
+        default: "[]",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.batch.schedule_delay),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"schedule_delay": 10}}]}}"#,
+        of_document: "10ms",
+        variables: &[("OTEL_BSP_SCHEDULE_DELAY", "20", "20ms")],
+        default: "1s",
+    },
+    Sources {
+        setting: |config| config.batch.max_queue_spans.to_string(),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"max_queue_size": 10}}]}}"#,
+        of_document: "10",
+        variables: &[("OTEL_BSP_MAX_QUEUE_SIZE", "20", "20")],
+        default: "2048",
+    },
+    Sources {
+        setting: |config| config.batch.max_batch_spans.to_string(),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"max_export_batch_size": 10}}]}}"#,
+        of_document: "10",
+        variables: &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "20", "20")],
+        default: "512",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.exporter.timeout),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"export_timeout": 10}}]}}"#,
+        of_document: "10ms",
+        variables: &[("OTEL_BSP_EXPORT_TIMEOUT", "20", "20ms")],
+        default: "10s",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.exporter.timeout),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"timeout": 10}}}}]}}"#,
+        of_document: "10ms",
+        variables: &[
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "20", "20ms"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "30", "30ms"),
+        ],
+        default: "10s",
+    },
+    Sources {
+        setting: |config| format!("{}{}", config.exporter.authority, config.exporter.path),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"endpoint": "http://a/b"}}}}]}}"#,
+        of_document: "a/b",
+        variables: &[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c/d", "c/d"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://e/f", "e/f/v1/traces"),
+        ],
+        default: "otel_collector/v1/traces",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.exporter.headers),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"headers_list": "a=1"}}}}]}}"#,
+        of_document: r#"[("a", "1")]"#,
+        variables: HEADERS,
+        default: "[]",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.exporter.headers),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"headers": []}}}}]}}"#,
+        of_document: "[]",
+        variables: HEADERS,
+        default: "[]",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.exporter.compression),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"compression": "none"}}}}]}}"#,
+        of_document: "None",
+        variables: &[
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip", "Gzip"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "none", "None"),
+        ],
+        default: "None",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.exporter.protocol),
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"encoding": "protobuf"}}}}]}}"#,
+        of_document: "HttpProtobuf",
+        variables: &[
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "HttpJson"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "Grpc"),
+        ],
+        default: "HttpProtobuf",
+    },
+    Sources {
+        setting: |config| config.limits.attribute_count.to_string(),
+        document: r#"{"tracer_provider": {"limits": {"attribute_count_limit": 1}}}"#,
+        of_document: "1",
+        variables: COUNTS,
+        default: "128",
+    },
+    Sources {
+        setting: |config| config.limits.attribute_count.to_string(),
+        document: r#"{"attribute_limits": {"attribute_count_limit": 1}}"#,
+        of_document: "1",
+        variables: COUNTS,
+        default: "128",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.limits.attribute_value_length),
+        document: r#"{"tracer_provider": {"limits": {"attribute_value_length_limit": 1}}}"#,
+        of_document: "Some(1)",
+        variables: LENGTHS,
+        default: "None",
+    },
+    Sources {
+        setting: |config| format!("{:?}", config.limits.attribute_value_length),
+        document: r#"{"attribute_limits": {"attribute_value_length_limit": 1}}"#,
+        of_document: "Some(1)",
+        variables: LENGTHS,
+        default: "None",
+    },
+];
+
+#[test]
+fn the_first_source_that_speaks_counts() {
+    for Sources { setting, document, of_document, variables, default } in SOURCES {
+        let said: Vec<_> = variables.iter().map(|(name, value, _)| (*name, *value)).collect();
+        let check = |document: &str, variables: &[(&str, &str)], expected: &str| {
+            let Parsed { config, warnings } = with_environment(document, variables);
+            assert_eq!(setting(&config), expected, "{document} {variables:?}");
+            assert_eq!(warnings, Vec::<String>::new(), "{document} {variables:?}");
+        };
+        check(document, &said, of_document);
+        for (index, (_, _, expected)) in variables.iter().enumerate() {
+            check("{}", &said[index..], expected);
+        }
+        check("{}", &[], default);
+    }
+}
