@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench demo run fuzz mutants clean
+.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench soak demo run fuzz mutants clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -108,6 +108,12 @@ interop: image envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/pe
 bench: build envoy ## Measure what the filter adds to a request, beside Envoy's own tracer
 	command -v wrk >/dev/null || apt-get install --yes --quiet wrk || { echo "install wrk" >&2; exit 1; }
 	cargo bench --quiet --locked --bench overhead
+
+SOAK_SECONDS ?= 600
+export SOAK_SECONDS
+
+soak: build envoy ## Run an Envoy under reloads, outages and hostile traffic for SOAK_SECONDS: memory flat, accounts exact
+	cargo bench --quiet --locked --bench soak
 
 demo: build envoy ## Show traces of all kinds of requests, then end
 	cargo run --quiet --locked --example demo -- once

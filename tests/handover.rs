@@ -108,7 +108,7 @@ impl Two {
         let (other, other_port) = (Receiver::start().await?, harness::free_port()?);
         let port = other.port();
         let dynamic =
-            Dynamic::changed(&["--drain-time-s", "1"], |it| it.cluster("other_collector", port))
+            Dynamic::changed(1, &["--drain-time-s", "1"], |it| it.cluster("other_collector", port))
                 .await?;
         let two = Self { dynamic, other, other_port, requests: Cell::default() };
         two.dynamic.write("ecds.yaml", &of_filter("otel", "one", "otel_collector", 0)?)?;

@@ -14,11 +14,12 @@ pub(crate) struct Dynamic {
 
 impl Dynamic {
     pub(crate) async fn start() -> Result<Self> {
-        Self::changed(&[], Ok).await
+        Self::changed(1, &[], Ok).await
     }
 
-    /// With these arguments for Envoy, which old listeners leave within a second, and another bootstrap.
+    /// With so many workers, these arguments for Envoy, and another bootstrap.
     pub(crate) async fn changed(
+        workers: usize,
         arguments: &[&str],
         change: impl FnOnce(Bootstrap) -> Result<Bootstrap>,
     ) -> Result<Self> {
@@ -31,7 +32,7 @@ impl Dynamic {
             .replace("envoy/dynamic", &place)?
             .cluster("upstream", upstream.port())?
             .cluster("otel_collector", collector.port())?;
-        let envoy = Envoy::with_arguments(change(bootstrap)?, arguments).await?;
+        let envoy = Envoy::with_arguments(change(bootstrap)?, workers, arguments).await?;
         Ok(Self { stage: Stage { envoy, upstream, collector }, port, folder })
     }
 

@@ -64,12 +64,16 @@ impl Envoy {
         Self::spawn(bootstrap, 1, variables, &[]).await
     }
 
-    /// Starts Envoy with one worker and these arguments beside the usual ones.
+    /// Starts Envoy with so many workers and these arguments beside the usual ones.
     ///
     /// # Errors
     /// As [`Envoy::start`].
-    pub async fn with_arguments(bootstrap: Bootstrap, arguments: &[&str]) -> Result<Self> {
-        Self::spawn(bootstrap, 1, &[], arguments).await
+    pub async fn with_arguments(
+        bootstrap: Bootstrap,
+        workers: usize,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        Self::spawn(bootstrap, workers, &[], arguments).await
     }
 
     async fn spawn(

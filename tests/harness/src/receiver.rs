@@ -101,6 +101,7 @@ struct State {
     answer: Option<Answer>,
     exports: Vec<Export>,
     spans: Vec<Span>,
+    taken: usize,
     undecodable: usize,
 }
 
@@ -186,6 +187,12 @@ impl Receiver {
         self.with(|state| state.spans.clone())
     }
 
+    /// How many spans were taken so far, those that are forgotten included.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.with(|state| state.taken)
+    }
+
     /// Forgets all spans and requests.
     pub fn clear(&self) {
         self.with(|state| {
@@ -219,6 +226,7 @@ impl Receiver {
             let answer = state.answer.clone().unwrap_or(Answer::Ok);
             state.exports.push(export);
             if answer.takes() {
+                state.taken += spans.len();
                 state.spans.extend(spans);
             }
             answer
