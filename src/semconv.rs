@@ -6,6 +6,7 @@
 pub mod address;
 mod envoy;
 pub mod facts;
+pub mod forwarded;
 pub mod grpc;
 pub mod http;
 pub mod redaction;

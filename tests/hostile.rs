@@ -122,6 +122,8 @@ async fn addresses_that_make_no_sense_are_read_for_what_they_are_worth() -> Resu
     let stage = stage(&Http::One).await?;
     let (long, many) = ("h".repeat(10_000), "1.2.3.4, ".repeat(1000));
     let cut = &long[..2000];
+    let quoted = "for=::2;ext=\"a,b\";host=\"h:81\";proto=HTTPS";
+    let evil = "ext=\"x;for=203.0.113.9;host=evil.example\"";
     // The name and value of a header; server.address, server.port, client.address ("" for none,
     // "own" for what the connection says).
     let cases = [
@@ -136,6 +138,8 @@ async fn addresses_that_make_no_sense_are_read_for_what_they_are_worth() -> Resu
         ("forwarded", "for=;host=;proto=", "localhost", Some(stage.port()), "own", "empty values"),
         ("forwarded", "for=_x;host=h", "h", None, "own", "an obfuscated client"),
         ("forwarded", "FOR=\"[::2]:x\";Host=h", "h", None, "::2", "a port that is no number"),
+        ("forwarded", quoted, "h", Some(81), "::2", "commas in quotes, and a scheme in upper case"),
+        ("forwarded", evil, "localhost", Some(stage.port()), "own", "parameters in quotes"),
         ("x-forwarded-for", "unknown", "localhost", Some(stage.port()), "127.0.0.1", "unknown"),
         ("x-forwarded-for", &many, "localhost", Some(stage.port()), "1.2.3.4", "thousand hops"),
     ];
@@ -145,8 +149,11 @@ async fn addresses_that_make_no_sense_are_read_for_what_they_are_worth() -> Resu
         let server = span.text("server.address").unwrap_or_default();
         assert_eq!(server, host, "{reason}");
         assert_eq!(span.int("server.port"), port.map(i64::from), "{reason}");
+        let scheme = if value == quoted { "https" } else { "http" };
+        assert_eq!(span.text("url.scheme").as_deref(), Some(scheme), "{reason}");
         let address = span.text("client.address").unwrap_or_default();
-        assert!(address == client || client == "own" && !address.is_empty(), "{reason}: {address}");
+        let own = client == "own" && !address.is_empty() && !value.contains(&address);
+        assert!(address == client || own, "{reason}: {address}");
         assert!(!format!("{span:?}").contains("TOPSECRET"), "{reason}: {span:#?}");
     }
     is_unharmed(&stage).await

@@ -7,6 +7,7 @@ use super::grpc::StatusCode;
 use super::request::{RequestHeaders, RequestProtocol};
 use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
+use std::borrow::Cow;
 
 /// What a request was. Texts are empty where nothing is known.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Facts<'a> {
     /// Where the request goes on to.
     pub called: Origin<'a>,
     /// The original client, if a proxy before this one names it.
-    pub client: Option<&'a [u8]>,
+    pub client: Option<Cow<'a, [u8]>>,
     /// `user-agent`.
     pub user_agent: &'a [u8],
     /// The other end of the connection that the request came over.
@@ -46,14 +47,20 @@ pub struct Facts<'a> {
 }
 
 /// Where a request is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// `http` or `https`.
-    pub scheme: &'a [u8],
+    /// `http`, `https` or another one, in lower case.
+    pub scheme: Cow<'a, [u8]>,
     /// The authority, as it came.
-    pub authority: &'a [u8],
+    pub authority: Cow<'a, [u8]>,
+}
+
+impl Origin<'_> {
     /// Its host, and its port if it names one.
-    pub server: HostPort<'a>,
+    #[must_use]
+    pub fn server(&self) -> HostPort<'_> {
+        HostPort::parse(&self.authority)
+    }
 }
 
 /// A gRPC call.
@@ -94,6 +101,7 @@ impl<'a> Facts<'a> {
         outcome: Outcome<'a>,
     ) -> Self {
         let request = RequestHeaders::read(request_headers.iter());
+        let forwarded = request.forwarded();
         let (path, query) = request.path_and_query();
         let rpc = match request.protocol() {
             RequestProtocol::Http => None,
@@ -114,9 +122,9 @@ impl<'a> Facts<'a> {
             method: request.method,
             path,
             query,
-            original: request.original(),
+            original: request.original(&forwarded),
             called: request.called(),
-            client: request.client_address(),
+            client: request.client_address(&forwarded),
             user_agent: request.user_agent,
             downstream: HostPort::of_socket(outcome.source_address),
             upstream: HostPort::of_socket(outcome.upstream_address),

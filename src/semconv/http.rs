@@ -10,8 +10,8 @@ use std::borrow::Cow;
 #[must_use]
 pub fn default_port(scheme: &[u8]) -> Option<u16> {
     match scheme {
-        b"http" => Some(80),
-        b"https" => Some(443),
+        b"http" | b"ws" => Some(80),
+        b"https" | b"wss" => Some(443),
         _ => None,
     }
 }
@@ -42,6 +42,20 @@ mod tests {
     use crate::envoy::flags::ResponseFlags;
     use crate::envoy::headers::Headers;
     use crate::envoy::wire::HeaderMap;
+
+    #[test]
+    fn a_scheme_implies_a_port() {
+        let cases: [(&[u8], _); 5] = [
+            (b"http", Some(80)),
+            (b"https", Some(443)),
+            (b"ws", Some(80)),
+            (b"wss", Some(443)),
+            (b"ftp", None),
+        ];
+        for (scheme, port) in cases {
+            assert_eq!(default_port(scheme), port, "{}", scheme.escape_ascii());
+        }
+    }
 
     #[test]
     fn errors_are_what_the_conventions_say() {

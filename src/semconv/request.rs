@@ -1,7 +1,9 @@
 //! The headers of a request that the conventions ask for, found in one pass.
 
-use super::address::{self, HostPort};
+use super::address;
 use super::facts::Origin;
+use super::forwarded::Forwarded;
+use std::borrow::Cow;
 
 /// A request's headers of interest. Texts are empty where the header is absent; of several headers
 /// with one name the first counts.
@@ -113,32 +115,59 @@ impl<'a> RequestHeaders<'a> {
         (parts.next().unwrap_or_default(), parts.next())
     }
 
+    /// What the `Forwarded` header says; nothing if it is malformed.
+    #[must_use]
+    pub fn forwarded(&self) -> Forwarded<'a> {
+        Forwarded::parse(self.forwarded).unwrap_or_default()
+    }
+
     /// The original client: `Forwarded`, `X-Forwarded-For`; else it is the peer.
     #[must_use]
-    pub fn client_address(&self) -> Option<&'a [u8]> {
-        address::forwarded_for(self.forwarded)
-            .or_else(|| address::first_forwarded_for(self.x_forwarded_for))
+    pub fn client_address(&self, forwarded: &Forwarded<'a>) -> Option<Cow<'a, [u8]>> {
+        let told = forwarded.client.as_ref().and_then(address::forwarded_for);
+        told.or_else(|| address::first_forwarded_for(self.x_forwarded_for).map(Cow::Borrowed))
     }
 
     /// Where the original request was for. Its scheme: `Forwarded`, `X-Forwarded-Proto`, the connection's; its
     /// server: `Forwarded`, `X-Forwarded-Host`, `:authority`.
     #[must_use]
-    pub fn original(&self) -> Origin<'a> {
-        let scheme = address::forwarded_parameter(self.forwarded, "proto")
-            .or(non_empty(address::first_entry(self.x_forwarded_proto)))
-            .unwrap_or(self.scheme);
-        let authority = address::forwarded_parameter(self.forwarded, "host")
-            .or(non_empty(address::first_entry(self.x_forwarded_host)))
-            .unwrap_or(self.authority);
-        Origin { scheme, authority, server: HostPort::parse(authority) }
+    pub fn original(&self, forwarded: &Forwarded<'a>) -> Origin<'a> {
+        let told = forwarded.proto.as_deref().and_then(|told| self.believed(told));
+        let scheme = told
+            .or_else(|| self.believed(address::first_entry(self.x_forwarded_proto)))
+            .unwrap_or_else(|| scheme(self.scheme));
+        let authority = (forwarded.host.clone())
+            .or(non_empty(address::first_entry(self.x_forwarded_host)).map(Cow::Borrowed))
+            .unwrap_or(Cow::Borrowed(self.authority));
+        Origin { scheme, authority }
     }
 
     /// Where the request goes on to, whatever is said of the original one.
     #[must_use]
     pub fn called(&self) -> Origin<'a> {
-        let (scheme, authority) = (self.scheme, self.authority);
-        Origin { scheme, authority, server: HostPort::parse(authority) }
+        Origin { scheme: scheme(self.scheme), authority: Cow::Borrowed(self.authority) }
     }
+
+    /// The scheme that a header tells of, if it is one of HTTP's, or the one that the request has.
+    fn believed(&self, told: &[u8]) -> Option<Cow<'a, [u8]>> {
+        let same = !told.is_empty() && told.eq_ignore_ascii_case(self.scheme);
+        known_scheme(told).map(Cow::Borrowed).or_else(|| same.then(|| scheme(self.scheme)))
+    }
+}
+
+/// A scheme in lower case, as all are (RFC 3986, section 3.1).
+fn scheme(value: &[u8]) -> Cow<'_, [u8]> {
+    if value.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(value.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(value)
+    }
+}
+
+/// A scheme of HTTP or of WebSocket, in any case.
+fn known_scheme(value: &[u8]) -> Option<&'static [u8]> {
+    const KNOWN: [&[u8]; 4] = [b"http", b"https", b"ws", b"wss"];
+    KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn non_empty(value: &[u8]) -> Option<&[u8]> {
@@ -183,9 +212,43 @@ mod tests {
         ];
         for (headers, client, server, scheme, reason) in cases {
             let request = read(headers);
-            assert_eq!(request.client_address(), client.map(str::as_bytes), "{reason}");
-            assert_eq!(request.original().server.host, server.as_bytes(), "{reason}");
-            assert_eq!(request.original().scheme, scheme.as_bytes(), "{reason}");
+            let forwarded = request.forwarded();
+            let address = request.client_address(&forwarded);
+            assert_eq!(address.as_deref(), client.map(str::as_bytes), "{reason}");
+            let original = request.original(&forwarded);
+            assert_eq!(original.server().host, server.as_bytes(), "{reason}");
+            assert_eq!(&*original.scheme, scheme.as_bytes(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn schemes_are_lower_case_and_those_of_strangers_are_known_ones() {
+        // `:scheme`, Forwarded's proto, X-Forwarded-Proto; the original scheme, the called one.
+        let cases = [
+            ("http", "HTTPS", "", "https", "http", "Forwarded in upper case"),
+            ("http", "", "Https", "https", "http", "X-Forwarded-Proto in mixed case"),
+            ("HTTPS", "", "", "https", "https", "the request's own in upper case"),
+            ("http", "ws", "wss", "ws", "http", "a WebSocket"),
+            ("http", "", "wss, http", "wss", "http", "the first of a list"),
+            ("http", "javascript", "", "http", "http", "not a scheme of HTTP"),
+            ("http", "ftp", "https", "https", "http", "nor this, but the next source's is"),
+            ("http", "", "<script>", "http", "http", "no scheme at all"),
+            ("http", "", " , https", "http", "http", "an empty entry"),
+            ("FTP", "ftp", "", "ftp", "ftp", "what the request really has"),
+            ("ftp", "Gopher", "FTP", "ftp", "ftp", "told by either header"),
+            ("ftp", "FTP", "https", "ftp", "ftp", "the first that is believed"),
+        ];
+        for (scheme, proto, x_forwarded_proto, original, called, reason) in cases {
+            let forwarded = format!("proto={proto}");
+            let headers = [
+                (":scheme", scheme),
+                ("forwarded", if proto.is_empty() { "" } else { &forwarded }),
+                ("x-forwarded-proto", x_forwarded_proto),
+            ];
+            let request = read(&headers);
+            let found = request.original(&request.forwarded()).scheme;
+            assert_eq!(&*found, original.as_bytes(), "{reason}");
+            assert_eq!(&*request.called().scheme, called.as_bytes(), "{reason}");
         }
     }
 

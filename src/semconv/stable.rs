@@ -88,7 +88,11 @@ fn write_http<'a>(
     let attempts = facts.outcome.request_attempt_count;
     match kind {
         SpanKind::Server => {
-            put(attributes, CLIENT_ADDRESS, facts.client.unwrap_or(facts.downstream.host));
+            put(
+                attributes,
+                CLIENT_ADDRESS,
+                facts.client.as_deref().unwrap_or(facts.downstream.host),
+            );
             put(attributes, NETWORK_PROTOCOL_VERSION, facts.protocol_version);
         }
         SpanKind::Client if attempts > 1 => {
@@ -121,20 +125,20 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
     let query = facts.query.map(|query| redaction::query(query, sensitive));
     match kind {
         SpanKind::Server => {
-            put(attributes, URL_SCHEME, facts.original.scheme);
+            put(attributes, URL_SCHEME, &facts.original.scheme);
             put(attributes, URL_PATH, facts.path);
             if let Some(query) = query {
                 attributes.string(URL_QUERY, &query);
             }
             put(attributes, USER_AGENT_ORIGINAL, facts.user_agent);
-            write_server(facts.original.server, attributes);
+            write_server(facts.original.server(), attributes);
         }
         // A request that Envoy could not read has no URL.
         SpanKind::Client if facts.called.authority.is_empty() || facts.called.scheme.is_empty() => {
         }
         SpanKind::Client => {
-            let scheme = facts.called.scheme;
-            let authority = redaction::authority(facts.called.authority);
+            let scheme = &*facts.called.scheme;
+            let authority = redaction::authority(&facts.called.authority);
             let path = facts.path;
             let mut url = Vec::with_capacity(scheme.len() + authority.len() + path.len() + 64);
             url.extend_from_slice(scheme);
@@ -146,7 +150,7 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
                 url.extend_from_slice(&query);
             }
             attributes.string(URL_FULL, &url);
-            let server = facts.called.server;
+            let server = facts.called.server();
             let port = server.port.or_else(|| http::default_port(scheme));
             write_server(HostPort { port, ..server }, attributes);
         }
@@ -163,10 +167,10 @@ fn write_grpc<'a>(
     attributes.string(RPC_SYSTEM_NAME, b"grpc");
     attributes.string(RPC_METHOD, rpc.method);
     let origin = match kind {
-        SpanKind::Server => facts.original,
-        SpanKind::Client => facts.called,
+        SpanKind::Server => &facts.original,
+        SpanKind::Client => &facts.called,
     };
-    write_server(origin.server, attributes);
+    write_server(origin.server(), attributes);
     attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
     String::from_utf8_lossy(rpc.method)
 }
