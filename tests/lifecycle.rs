@@ -65,19 +65,31 @@ async fn every_case_over_http3() -> Result<()> {
     every_case("3", Http::Three(Certificate::new()?)).await
 }
 
+/// What a call is that was left before there was a response: the only span behind a filter that makes spans of this kind.
+async fn abandoned(http: &Http, kind: &str, call: Call) -> Result<Span> {
+    let configuration = json!({"envoy": {"span_kind": kind}}).to_string();
+    let stage = Stage::start(|edge| {
+        let edge = edge.filter("ingress", &configuration)?;
+        match http {
+            Http::Three(certificate) => edge.http3("ingress", certificate),
+            Http::One | Http::Two => Ok(edge),
+        }
+    })
+    .await?;
+    let upstream = stage.upstream.clone();
+    let seen = || async { upstream.seen().first().map(|_| ()) };
+    call.abandon(http, stage.port(), seen).await?;
+    let span = only_span(&stage, "a client that leaves").await?;
+    stage.at_rest(1).await?;
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "{http}: a clean log");
+    Ok(span)
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_is_a_span() -> Result<()> {
     let certificate = Certificate::new()?;
     for http in [Http::One, Http::Two, Http::Three(certificate.clone())] {
-        let stage = Stage::start(|edge| match &http {
-            Http::Three(certificate) => edge.http3("ingress", certificate),
-            Http::One | Http::Two => Ok(edge),
-        })
-        .await?;
-        let upstream = stage.upstream.clone();
-        let seen = || async { upstream.seen().first().map(|_| ()) };
-        Call::get("/delay/10000").abandon(&http, stage.port(), seen).await?;
-        let span = only_span(&stage, "a client that leaves").await?;
+        let span = abandoned(&http, "server", Call::get("/delay/10000")).await?;
         assert_eq!(span.int("http.response.status_code"), None, "{http}: there was no response");
         let error = match http {
             Http::One => "DC",
@@ -86,9 +98,25 @@ async fn a_client_that_leaves_is_a_span() -> Result<()> {
             Http::Three(_) => "_OTHER",
         };
         assert_eq!(span.text("error.type").as_deref(), Some(error), "{http}: why it ended");
-        stage.at_rest(1).await?;
-        assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "{http}: a clean log");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_its_own_caller_cancels_is_no_error() -> Result<()> {
+    let three = Http::Three(Certificate::new()?);
+    let cases: [(_, &[&str]); 3] = [(Http::One, &["DC"]), (Http::Two, &["DR"]), (three, &[])];
+    for (http, expected) in cases {
+        let span = abandoned(&http, "client", Call::get("/delay/10000")).await?;
+        assert_eq!(span.int("http.response.status_code"), None, "{http}: there was no response");
+        assert!(!span.is_error(), "{http}: {:#?}", span.attributes());
+        let flags = span.texts("envoy.response_flags").unwrap_or_default();
+        assert_eq!(flags, expected, "{http}: why it ended");
+    }
+    let span = abandoned(&Http::Two, "client", Call::grpc("/test.Echo/Hang")).await?;
+    let status = span.text("rpc.response.status_code");
+    assert_eq!(status.as_deref(), Some("CANCELLED"), "{:#?}", span.attributes());
+    assert!(!span.is_error(), "{:#?}", span.attributes());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use super::grpc::StatusCode;
 use super::request::{RequestHeaders, RequestProtocol};
 use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
+use crate::otlp::SpanKind;
 use std::borrow::Cow;
 
 /// What a request was. Texts are empty where nothing is known.
@@ -136,5 +137,18 @@ impl<'a> Facts<'a> {
             request_headers,
             response_headers,
         }
+    }
+
+    /// Whether this is a call that its own caller cancelled: to a CLIENT span that is no error (semantic conventions
+    /// 1.44.0, HTTP spans, section Status). Over HTTP/3 Envoy has no flag yet when it lets go of the filter; there nothing
+    /// but a caller that left ends a request without a response.
+    #[must_use]
+    pub fn is_cancelled(&self, kind: SpanKind) -> bool {
+        let by_caller = match self.interruption {
+            Some(Interruption::Caller(_)) => true,
+            Some(Interruption::Other(_)) => false,
+            None => self.status.is_none() && self.protocol_version == b"3",
+        };
+        kind == SpanKind::Client && by_caller
     }
 }

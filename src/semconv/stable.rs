@@ -3,7 +3,7 @@
 //! Facts come in, encoded attributes go out; where facts come from, and how attributes are encoded, is not here.
 
 use super::facts::{Facts, Rpc};
-use super::{Description, HttpConfig, HttpSpanConfig, envoy, http, put, redaction};
+use super::{Description, HttpConfig, HttpSpanConfig, envoy, grpc, http, put, redaction};
 use crate::envoy::headers::Headers;
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};
@@ -46,7 +46,7 @@ pub(super) fn describe<'a>(
         SpanKind::Client => &config.client,
     };
     let (name, error) = if let Some(rpc) = facts.rpc {
-        (write_grpc(kind, facts, rpc, attributes), rpc.status.error_type(kind))
+        (write_grpc(kind, facts, rpc, attributes), grpc::error_type(kind, facts, rpc.status))
     } else {
         let name = write_http(kind, facts, config, of_kind, attributes);
         (name, http::error_type(kind, facts))
