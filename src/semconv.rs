@@ -90,7 +90,7 @@ pub struct Conventions {
 /// What a span has beside attributes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Description<'a> {
-    /// The method, or `HTTP` for one that isn't known; for gRPC the RPC's method.
+    /// The method, or `HTTP` for one that isn't known; for gRPC the RPC's method, or `grpc`. At most 256 characters.
     pub name: Cow<'a, str>,
     /// Whether it failed.
     pub status: SpanStatus,

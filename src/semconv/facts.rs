@@ -67,13 +67,22 @@ impl Origin<'_> {
 /// A gRPC call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rpc<'a> {
-    /// `package.Service/Method`.
-    pub method: &'a [u8],
+    /// What was called.
+    pub method: Method<'a>,
     /// How it ended.
     pub status: StatusCode,
 }
 
-/// Who ended a request before its time, and the response flag that says so.
+/// The method of an RPC, `package.Service/Method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method<'a> {
+    /// One that there is, as far as can be known.
+    Known(&'a [u8]),
+    /// One that nobody has: it was answered `UNIMPLEMENTED`, or has no route. Whoever calls can make up as many as they like.
+    Other(&'a [u8]),
+}
+
+/// Who ended a request before its time, and Envoy's word for it, mostly a response flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
     /// The caller.
@@ -83,7 +92,7 @@ pub enum Interruption {
 }
 
 impl Interruption {
-    /// The response flag.
+    /// Envoy's word for it.
     #[must_use]
     pub fn flag(self) -> &'static str {
         match self {
@@ -104,15 +113,17 @@ impl<'a> Facts<'a> {
         let request = RequestHeaders::read(request_headers.iter());
         let forwarded = request.forwarded();
         let (path, query) = request.path_and_query();
+        let flags = outcome.response_flags;
         let rpc = match request.protocol() {
             RequestProtocol::Http => None,
-            RequestProtocol::Grpc => Some(Rpc {
-                method: request.grpc_method(),
-                status: grpc_status.unwrap_or_else(|| StatusCode::of_outcome(&outcome)),
+            RequestProtocol::Grpc => request.grpc_method().map(|method| {
+                let status = grpc_status.unwrap_or_else(|| StatusCode::of_outcome(&outcome));
+                let is_unknown = status == StatusCode::UNIMPLEMENTED || flags.has_no_route();
+                let method = if is_unknown { Method::Other(method) } else { Method::Known(method) };
+                Rpc { method, status }
             }),
         };
-        let flags = outcome.response_flags;
-        let interruption = flags.interruption().map(|flag| {
+        let interruption = outcome.interruption().map(|flag| {
             if flags.left_by_caller() {
                 Interruption::Caller(flag)
             } else {

@@ -37,7 +37,8 @@ impl StatusCode {
     const UNKNOWN: Self = Self(2);
     const DEADLINE_EXCEEDED: Self = Self(4);
     const PERMISSION_DENIED: Self = Self(7);
-    const UNIMPLEMENTED: Self = Self(12);
+    /// There is no such method.
+    pub const UNIMPLEMENTED: Self = Self(12);
     const INTERNAL: Self = Self(13);
     const UNAVAILABLE: Self = Self(14);
     const DATA_LOSS: Self = Self(15);
@@ -58,10 +59,8 @@ impl StatusCode {
             _ if outcome.response_flags.left_by_caller() => Self::CANCELLED,
             None if outcome.response_flags.is_empty() => Self::UNKNOWN,
             None | Some(429 | 502..=504) => Self::UNAVAILABLE,
-            Some(200) if outcome.response_flags.interruption() == Some("UT") => {
-                Self::DEADLINE_EXCEEDED
-            }
-            Some(200) if outcome.response_flags.interruption().is_some() => Self::UNAVAILABLE,
+            Some(200) if outcome.timed_out() => Self::DEADLINE_EXCEEDED,
+            Some(200) if outcome.interruption().is_some() => Self::UNAVAILABLE,
             Some(400) => Self::INTERNAL,
             Some(401) => Self::UNAUTHENTICATED,
             Some(403) => Self::PERMISSION_DENIED,
@@ -171,6 +170,9 @@ mod tests {
             (None, 0, "UNKNOWN", "nobody knows"),
             (Some(200), uc, "UNAVAILABLE", "the upstream broke off"),
             (Some(200), ut, "DEADLINE_EXCEEDED", "the upstream was too slow"),
+            (Some(200), 1 << 19, "DEADLINE_EXCEEDED", "its stream lasted too long"),
+            (Some(200), 1 << 22, "DEADLINE_EXCEEDED", "so did the caller's connection"),
+            (Some(200), 1 << 16, "UNAVAILABLE", "nothing came for too long"),
             (Some(200), 0, "UNKNOWN", "an answer without trailers"),
             (Some(503), 0, "UNAVAILABLE", "a plain 503"),
             (Some(400), 0, "INTERNAL", "a plain 400"),
@@ -187,5 +189,12 @@ mod tests {
             let outcome = Outcome { response_code, response_flags, ..Outcome::default() };
             assert_eq!(StatusCode::of_outcome(&outcome).name(), name, "{reason}");
         }
+        let details = b"max_duration_timeout";
+        let late = Outcome {
+            response_code: Some(200),
+            response_code_details: details,
+            ..Outcome::default()
+        };
+        assert_eq!(StatusCode::of_outcome(&late).name(), "DEADLINE_EXCEEDED", "a stream's limit");
     }
 }

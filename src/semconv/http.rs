@@ -16,7 +16,7 @@ pub fn default_port(scheme: &[u8]) -> Option<u16> {
     }
 }
 
-/// The `error.type` of a request that failed: its status code, or the response flag that says what
+/// The `error.type` of a request that failed: its status code, or the response flag, or what else Envoy says, that
 /// cut it off.
 ///
 /// 5xx is an error for both kinds; 4xx for a client only, and nothing more is asked of it for a

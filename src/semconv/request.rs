@@ -75,7 +75,8 @@ impl<'a> RequestHeaders<'a> {
         request
     }
 
-    /// What kind of request this is (gRPC over HTTP/2, Requests: the content type `application/grpc`, with `+` or `;` after).
+    /// What kind of request this is (gRPC over HTTP/2, Requests): a gRPC call is a POST of the content type `application/grpc`,
+    /// maybe with `+` or `;` after, to `/package.Service/Method`.
     #[must_use]
     pub fn protocol(&self) -> RequestProtocol {
         let is_grpc = match self.content_type.strip_prefix(b"application/grpc") {
@@ -83,14 +84,21 @@ impl<'a> RequestHeaders<'a> {
             Some([next, ..]) => b"+;".contains(next),
             None => false,
         };
-        if is_grpc && !self.path.is_empty() { RequestProtocol::Grpc } else { RequestProtocol::Http }
+        if is_grpc && self.method == b"POST" && self.grpc_method().is_some() {
+            RequestProtocol::Grpc
+        } else {
+            RequestProtocol::Http
+        }
     }
 
-    /// `package.Service/Method`.
+    /// `package.Service/Method`, if the path has exactly these two segments.
     #[must_use]
-    pub fn grpc_method(&self) -> &'a [u8] {
+    pub fn grpc_method(&self) -> Option<&'a [u8]> {
         let (path, _) = self.path_and_query();
-        path.strip_prefix(b"/").unwrap_or(path)
+        let method = path.strip_prefix(b"/")?;
+        let mut segments = method.split(|byte| *byte == b'/');
+        let is_call = [segments.next()?, segments.next()?].iter().all(|it| !it.is_empty());
+        (is_call && segments.next().is_none()).then_some(method)
     }
 
     /// Whether this is an export of telemetry: tracing those would trace our own exports.
@@ -100,7 +108,7 @@ impl<'a> RequestHeaders<'a> {
         const HTTP: [&[u8]; 3] = [b"/v1/traces", b"/v1/metrics", b"/v1/logs"];
         const GRPC: &[u8] = b"opentelemetry.proto.collector.";
         if self.protocol() == RequestProtocol::Grpc {
-            return self.grpc_method().starts_with(GRPC);
+            return self.grpc_method().is_some_and(|method| method.starts_with(GRPC));
         }
         let (path, _) = self.path_and_query();
         let payload = self.content_type.starts_with(b"application/x-protobuf")
@@ -284,6 +292,16 @@ mod tests {
                 false,
                 "gRPC-Web is another protocol",
             ),
+            (&[(":method", "GET"), (":path", "/a.B/C"), grpc], false, false, "gRPC is a POST"),
+            (&[post, (":path", "/a.B"), grpc], false, false, "one segment"),
+            (&[post, (":path", "/a.B/C/d"), grpc], false, false, "three segments"),
+            (&[post, (":path", "/a.B/C/"), grpc], false, false, "a slash at the end"),
+            (&[post, (":path", "/a.B/"), grpc], false, false, "an empty method"),
+            (&[post, (":path", "//C"), grpc], false, false, "an empty service"),
+            (&[post, (":path", "a.B/C"), grpc], false, false, "no slash before it"),
+            (&[post, (":path", "/"), grpc], false, false, "a slash alone"),
+            (&[post, (":path", "/a.B/C?/d"), grpc], true, false, "a query is no segment"),
+            (&[post, grpc], false, false, "no path"),
         ];
         for (headers, is_grpc, is_otlp, reason) in cases {
             let request = read(headers);

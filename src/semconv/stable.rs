@@ -2,13 +2,12 @@
 //!
 //! Facts come in, encoded attributes go out; where facts come from, and how attributes are encoded, is not here.
 
-use super::facts::{Facts, Rpc};
+use super::facts::{Facts, Method, Rpc};
 use super::{Description, HttpConfig, HttpSpanConfig, envoy, grpc, http, put, redaction};
 use crate::envoy::headers::Headers;
-use crate::otlp::attributes::Attributes;
+use crate::otlp::attributes::{Attributes, limited};
 use crate::otlp::{SpanKind, SpanStatus};
 use crate::semconv::address::HostPort;
-use std::borrow::Cow;
 
 const CLIENT_ADDRESS: &str = "client.address";
 const ERROR_TYPE: &str = "error.type";
@@ -22,6 +21,7 @@ const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
 const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 const RPC_METHOD: &str = "rpc.method";
+const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 const RPC_REQUEST_METADATA: &str = "rpc.request.metadata.";
 const RPC_RESPONSE_METADATA: &str = "rpc.response.metadata.";
 const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
@@ -33,6 +33,12 @@ const URL_PATH: &str = "url.path";
 const URL_QUERY: &str = "url.query";
 const URL_SCHEME: &str = "url.scheme";
 const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+/// What stands for a method that is not known.
+const OTHER: &[u8] = b"_OTHER";
+
+/// How many characters the name of a span has at most: some are told by strangers.
+const MAX_NAME_LENGTH: usize = 256;
 
 /// Describes one side of a request: its attributes are added, the rest is returned.
 pub(super) fn describe<'a>(
@@ -69,7 +75,7 @@ pub(super) fn describe<'a>(
     let captured = &of_kind.response_captured_headers;
     write_captured(of_response, captured, facts.response_headers, attributes);
     let status = if error.is_some() { SpanStatus::Error } else { SpanStatus::Unset };
-    Description { name, status }
+    Description { name: limited(name, Some(MAX_NAME_LENGTH)), status }
 }
 
 /// Writes the exchange and gives the span's name.
@@ -79,7 +85,7 @@ fn write_http<'a>(
     config: &HttpConfig,
     of_kind: &HttpSpanConfig,
     attributes: &mut Attributes,
-) -> Cow<'a, str> {
+) -> &'a [u8] {
     let name = write_method(facts.method, &of_kind.known_methods, attributes);
     write_url(kind, facts, config, attributes);
     if let Some(code) = facts.status {
@@ -105,18 +111,14 @@ fn write_http<'a>(
 
 /// Writes the method and gives the span's name (HTTP spans, sections Name and `http.request.method`): a known one as it is, another
 /// as `_OTHER` with the original beside. Case matters.
-fn write_method<'a>(
-    method: &'a [u8],
-    known: &[String],
-    attributes: &mut Attributes,
-) -> Cow<'a, str> {
+fn write_method<'a>(method: &'a [u8], known: &[String], attributes: &mut Attributes) -> &'a [u8] {
     if known.iter().any(|name| name.as_bytes() == method) {
         attributes.string(HTTP_REQUEST_METHOD, method);
-        String::from_utf8_lossy(method)
+        method
     } else {
-        attributes.string(HTTP_REQUEST_METHOD, b"_OTHER");
+        attributes.string(HTTP_REQUEST_METHOD, OTHER);
         put(attributes, HTTP_REQUEST_METHOD_ORIGINAL, method);
-        Cow::Borrowed("HTTP")
+        b"HTTP"
     }
 }
 
@@ -157,22 +159,34 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
     }
 }
 
-/// Writes the call and gives the span's name.
+/// Writes the call and gives the span's name (RPC spans, section Name, and `rpc.method`): a method that is not known is `_OTHER`
+/// with the original beside.
 fn write_grpc<'a>(
     kind: SpanKind,
     facts: &Facts<'_>,
     rpc: Rpc<'a>,
     attributes: &mut Attributes,
-) -> Cow<'a, str> {
-    attributes.string(RPC_SYSTEM_NAME, b"grpc");
-    attributes.string(RPC_METHOD, rpc.method);
+) -> &'a [u8] {
+    const SYSTEM: &[u8] = b"grpc";
+    attributes.string(RPC_SYSTEM_NAME, SYSTEM);
+    let name = match rpc.method {
+        Method::Known(method) => {
+            attributes.string(RPC_METHOD, method);
+            method
+        }
+        Method::Other(method) => {
+            attributes.string(RPC_METHOD, OTHER);
+            attributes.string(RPC_METHOD_ORIGINAL, method);
+            SYSTEM
+        }
+    };
     let origin = match kind {
         SpanKind::Server => &facts.original,
         SpanKind::Client => &facts.called,
     };
     write_server(origin.server(), attributes);
     attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
-    String::from_utf8_lossy(rpc.method)
+    name
 }
 
 fn write_server(server: HostPort<'_>, attributes: &mut Attributes) {

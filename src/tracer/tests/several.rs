@@ -145,6 +145,26 @@ fn of_large_headers_a_span_still_has_what_it_needs() {
     assert_eq!(span.texts("http.request.header.x-tenant"), Some(vec!["a".to_owned()]));
 }
 
+#[test]
+fn names_are_bounded() {
+    let long = "M".repeat(1000);
+    let path = format!("/shop.\u{e4}\u{f6}/{long}");
+    let methods = format!(
+        r#"{{"instrumentation/development": {{"general": {{"http": {{"server": {{"known_methods": ["{long}"]}}}}}}}}}}"#
+    );
+    let grpc = [(":method", "POST"), (":path", &path), ("content-type", "application/grpc")];
+    let cases = [
+        ("{}", grpc.as_slice(), format!("shop.\u{e4}\u{f6}/{}", "M".repeat(248)), "a gRPC method"),
+        (&methods, &[(":method", &long)], "M".repeat(256), "a method that is known"),
+    ];
+    for (json, headers, expected, reason) in cases {
+        let mut tracer = tracer(json);
+        let span = start(&mut tracer, &Request::new(headers));
+        tracer.end(span, &outcome(&[("response.code", "200")]).outcome());
+        assert_eq!(spans(&mut tracer)[0].span.name, expected, "{reason}");
+    }
+}
+
 /// Keeps what fails, with a probability of one half.
 #[derive(Debug)]
 struct Failures;

@@ -145,6 +145,20 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Sets options that a cluster has for each version of HTTP, such as `max_stream_duration`. It speaks what it was told to.
+    ///
+    /// # Errors
+    /// There is no such cluster, or it was not told what to speak.
+    pub fn cluster_protocol(mut self, name: &str, options: Value) -> Result<Self> {
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
+        let cluster = clusters.iter_mut().find(|it| it["name"] == name);
+        let extensions =
+            &mut cluster.context("no such cluster")?["typed_extension_protocol_options"];
+        let protocol = extensions.get_mut("envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
+        protocol.context("no protocol")?["common_http_protocol_options"] = options;
+        Ok(self)
+    }
+
     /// Takes a cluster away.
     ///
     /// # Errors
