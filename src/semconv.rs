@@ -12,6 +12,7 @@ pub mod http;
 pub mod redaction;
 pub mod request;
 mod stable;
+pub mod target;
 
 pub use facts::Facts;
 pub use request::RequestHeaders;

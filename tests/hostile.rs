@@ -235,9 +235,12 @@ async fn secrets_do_not_leave_in_a_span() -> Result<()> {
         "X-Amz-Security-Token",
         "sig",
         "X-Goog-Signature",
+        "X-Goog-Credential",
+        "Policy",
+        "Key-Pair-Id",
     ];
-    let query = keys.map(|key| format!("{key}=TOPSECRET")).join("&");
-    let redacted = keys.map(|key| format!("{key}=REDACTED")).join("&");
+    let query = keys.map(|key| format!("{key}=TOPSECRET")).join("&") + "&x=1;sig=TOPSECRET";
+    let redacted = keys.map(|key| format!("{key}=REDACTED")).join("&") + "&x=1;sig=REDACTED";
     for kind in ["server", "client"] {
         let configuration = json!({"envoy": {"span_kind": kind}}).to_string();
         let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
@@ -253,6 +256,44 @@ async fn secrets_do_not_leave_in_a_span() -> Result<()> {
         for export in stage.collector.exports() {
             let has = |text: &[u8]| export.body.windows(text.len()).any(|part| part == text);
             assert!(has(b"REDACTED") && !has(b"SECRET"), "{kind}: {:?}", export.body);
+        }
+        is_unharmed(&stage).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_target_in_the_absolute_form_is_a_path_and_a_query() -> Result<()> {
+    for kind in ["server", "client"] {
+        let configuration = json!({"envoy": {"span_kind": kind}}).to_string();
+        let stage = Stage::start(|edge| {
+            let relative = json!({"allow_absolute_url": false});
+            let edge = edge.filter("ingress", &configuration)?;
+            edge.connection_manager("ingress", "http_protocol_options", relative)
+        })
+        .await?;
+        for target in ["http://u:TOPSECRET@h.example:81/x?sig=TOPSECRET", "/x#TOPSECRET"] {
+            let request = format!("GET {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+            client::raw(stage.port(), request.as_bytes()).await?;
+        }
+        let spans = stage.collector.wait_for_spans(2).await?;
+        if kind == "server" {
+            let [absolute, fragment] = spans.as_slice() else { panic!("two spans: {spans:#?}") };
+            for span in [absolute, fragment] {
+                assert_eq!(
+                    span.text("url.path").as_deref(),
+                    Some("/x"),
+                    "{:#?}",
+                    span.attributes()
+                );
+            }
+            assert_eq!(absolute.text("url.query").as_deref(), Some("sig=REDACTED"));
+            assert_eq!(absolute.text("server.address").as_deref(), Some("h.example"));
+            assert_eq!(absolute.int("server.port"), Some(81));
+        }
+        for export in stage.collector.exports() {
+            let has = |text: &[u8]| export.body.windows(text.len()).any(|part| part == text);
+            assert!(!has(b"SECRET"), "{kind}: {:?}", export.body);
         }
         is_unharmed(&stage).await?;
     }

@@ -4,7 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::semconv::RequestHeaders;
-use otel_proxy_wasm::semconv::address::{HostPort, first_entry, first_forwarded_for, forwarded_for};
+use otel_proxy_wasm::semconv::address::{
+    HostPort, first_entry, first_forwarded_for, forwarded_for,
+};
 use otel_proxy_wasm_fuzz::{holds, lines};
 use std::borrow::Cow;
 

@@ -73,7 +73,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         let limits = limits::read(&attribute_limits, &span_limits, variables)?;
         Ok((processor, limits, sampler::read(provider, variables)?))
     })?;
-    let http = root.take_object("instrumentation/development", instrumentation::read)?;
+    let mut http = root.take_object("instrumentation/development", instrumentation::read)?;
     let (span_kind, batch, exporter) = root.take_object("envoy", |envoy| {
         envoy.unsupported(&[
             "incoming",
@@ -88,6 +88,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         let cluster = exporter::cluster(envoy)?;
         let kind =
             envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
+        instrumentation::redact_common_secrets(envoy, &mut http)?;
         let (batch, exporter) = processor.object(|processor| {
             let batch = batch::read(processor, envoy, variables)?;
             Ok((batch, exporter::read(cluster, processor, envoy, variables)?))

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 pub struct Facts<'a> {
     /// The method, as it came.
     pub method: &'a [u8],
-    /// The path, without the query.
+    /// The path, without the query; `*` if it is for the server as a whole.
     pub path: &'a [u8],
     /// The query, without its question mark.
     pub query: Option<&'a [u8]>,
@@ -112,7 +112,6 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let request = RequestHeaders::read(request_headers.iter());
         let forwarded = request.forwarded();
-        let (path, query) = request.path_and_query();
         let flags = outcome.response_flags;
         let rpc = match request.protocol() {
             RequestProtocol::Http => None,
@@ -132,8 +131,8 @@ impl<'a> Facts<'a> {
         });
         Self {
             method: request.method,
-            path,
-            query,
+            path: request.path,
+            query: request.query,
             original: request.original(&forwarded),
             called: request.called(),
             client: request.client_address(&forwarded),

@@ -3,6 +3,7 @@
 use super::address;
 use super::facts::Origin;
 use super::forwarded::Forwarded;
+use super::target::Target;
 use std::borrow::Cow;
 
 /// A request's headers of interest. Texts are empty where the header is absent; of several headers
@@ -11,14 +12,19 @@ use std::borrow::Cow;
 pub struct RequestHeaders<'a> {
     /// `:method`.
     pub method: &'a [u8],
-    /// `:path`, with the query.
+    /// The path of `:path`.
     pub path: &'a [u8],
+    /// The query of `:path`, without its question mark.
+    pub query: Option<&'a [u8]>,
     /// `:authority`, which Envoy fills from `Host`.
     pub authority: &'a [u8],
     /// `user-agent`.
     pub user_agent: &'a [u8],
     /// `:scheme`, which Envoy fills from the connection or the route.
     pub scheme: &'a [u8],
+    /// The scheme and the authority of `:path`, where that is in the absolute form.
+    target_scheme: &'a [u8],
+    target_authority: &'a [u8],
     content_type: &'a [u8],
     forwarded: &'a [u8],
     x_forwarded_for: &'a [u8],
@@ -72,6 +78,9 @@ impl<'a> RequestHeaders<'a> {
                 *field = value;
             }
         }
+        let Target { scheme, authority, path, query } = Target::parse(request.path);
+        (request.target_scheme, request.target_authority) = (scheme, authority);
+        (request.path, request.query) = (path, query);
         request
     }
 
@@ -94,8 +103,7 @@ impl<'a> RequestHeaders<'a> {
     /// `package.Service/Method`, if the path has exactly these two segments.
     #[must_use]
     pub fn grpc_method(&self) -> Option<&'a [u8]> {
-        let (path, _) = self.path_and_query();
-        let method = path.strip_prefix(b"/")?;
+        let method = self.path.strip_prefix(b"/")?;
         let mut segments = method.split(|byte| *byte == b'/');
         let is_call = [segments.next()?, segments.next()?].iter().all(|it| !it.is_empty());
         (is_call && segments.next().is_none()).then_some(method)
@@ -110,17 +118,9 @@ impl<'a> RequestHeaders<'a> {
         if self.protocol() == RequestProtocol::Grpc {
             return self.grpc_method().is_some_and(|method| method.starts_with(GRPC));
         }
-        let (path, _) = self.path_and_query();
         let payload = self.content_type.starts_with(b"application/x-protobuf")
             || self.content_type.starts_with(b"application/json");
-        self.method == b"POST" && payload && HTTP.iter().any(|end| path.ends_with(end))
-    }
-
-    /// The path, and the query without its question mark.
-    #[must_use]
-    pub fn path_and_query(&self) -> (&'a [u8], Option<&'a [u8]>) {
-        let mut parts = self.path.splitn(2, |byte| *byte == b'?');
-        (parts.next().unwrap_or_default(), parts.next())
+        self.method == b"POST" && payload && HTTP.iter().any(|end| self.path.ends_with(end))
     }
 
     /// What the `Forwarded` header says; nothing if it is malformed.
@@ -146,14 +146,19 @@ impl<'a> RequestHeaders<'a> {
             .unwrap_or_else(|| scheme(self.scheme));
         let authority = (forwarded.host.clone())
             .or(non_empty(address::first_entry(self.x_forwarded_host)).map(Cow::Borrowed))
-            .unwrap_or(Cow::Borrowed(self.authority));
+            .unwrap_or(Cow::Borrowed(self.authority()));
         Origin { scheme, authority }
     }
 
     /// Where the request goes on to, whatever is said of the original one.
     #[must_use]
     pub fn called(&self) -> Origin<'a> {
-        Origin { scheme: scheme(self.scheme), authority: Cow::Borrowed(self.authority) }
+        Origin { scheme: scheme(self.scheme), authority: Cow::Borrowed(self.authority()) }
+    }
+
+    /// The authority of the target in the absolute form, which goes before any other (RFC 9112, section 3.2.2); else `:authority`.
+    fn authority(&self) -> &'a [u8] {
+        non_empty(self.target_authority).unwrap_or(self.authority)
     }
 
     /// The scheme that a header tells of, if it is one of HTTP's, or the one that the request has.

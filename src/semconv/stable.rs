@@ -146,7 +146,8 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
             url.extend_from_slice(scheme);
             url.extend_from_slice(b"://");
             url.extend_from_slice(&authority);
-            url.extend_from_slice(path);
+            // The asterisk form has a URL without a path (RFC 9112, section 3.3).
+            url.extend_from_slice(if path == b"*" { b"" } else { path });
             if let Some(query) = query {
                 url.push(b'?');
                 url.extend_from_slice(&query);
