@@ -13,9 +13,11 @@ pub mod redaction;
 pub mod request;
 mod stable;
 pub mod target;
+pub mod telemetry;
 
 pub use facts::Facts;
 pub use request::RequestHeaders;
+pub use telemetry::TelemetryExports;
 
 use crate::envoy::attributes::TrafficDirection;
 use crate::envoy::node::Node;

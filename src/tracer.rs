@@ -22,7 +22,7 @@ use crate::propagation::Propagators;
 use crate::propagation::changes::Changes;
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
-use crate::semconv::{Conventions, SpanKindSetting};
+use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
 use request::Redirected;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub struct Tracer {
     probe: Probe,
     conventions: Conventions,
     span_kind: SpanKindSetting,
+    telemetry_exports: TelemetryExports,
     /// The response's headers that become attributes.
     response_headers: HeaderNames,
     /// Of the span that is being described; kept for its memory.
@@ -70,6 +71,7 @@ impl Tracer {
             sampler,
             conventions,
             span_kind: config.span_kind,
+            telemetry_exports: config.telemetry_exports,
             attributes: Attributes::new(config.limits),
             changes: Changes::default(),
             ids,

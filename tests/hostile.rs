@@ -318,24 +318,73 @@ async fn what_is_not_ours_passes_untouched() -> Result<()> {
         assert_eq!(seen, values.join(","), "baggage goes on as it came");
     }
 
-    stage.collector.clear();
+    is_unharmed(&stage).await
+}
+
+/// What an exporter of OpenTelemetry calls itself.
+const EXPORTER: &str = "app/1 OTel-OTLP-Exporter-Python/1.2.3";
+
+fn export(path: &str, content: &str) -> Call {
+    let call = Call::get(path).method("POST").header("content-type", content);
+    call.header("user-agent", EXPORTER).body(vec![0; 5])
+}
+
+#[tokio::test]
+async fn exports_of_telemetry_are_left_alone() -> Result<()> {
+    let stage = stage(&Http::Two).await?;
     let exports = [
         ("/v1/traces", "application/x-protobuf"),
-        ("/v1/traces", "application/json"),
-        ("/v1/metrics", "application/x-protobuf"),
+        ("/v1/traces", "application/json; charset=utf-8"),
+        ("/otlp/v1/metrics", "application/x-protobuf"),
         ("/v1/logs", "application/x-protobuf"),
+        ("/v1development/profiles", "application/x-protobuf"),
         ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "application/grpc"),
     ];
-    for (path, content) in exports {
-        let export = Call::get(path).method("POST").header("content-type", content);
-        export.body(vec![0; 5]).send(&Http::Two, stage.port()).await?;
-        let seen = stage.upstream.last();
-        assert_eq!(seen.path, path);
-        let written = seen.headers.contains_key("traceparent");
-        assert!(!written, "{path}, {content}: an export of telemetry gets no context");
+    // One that its own caller traces passes as it came, too: without a parent, with one, with one that is not sampled.
+    let unsampled = format!("00-{TRACE}-{PARENT}-00");
+    let mut left_alone = 0;
+    for parent in ["", &parent(), &unsampled] {
+        for (path, content) in exports {
+            let call = export(path, content);
+            let call = if parent.is_empty() { call } else { call.header("traceparent", parent) };
+            call.send(&Http::Two, stage.port()).await?;
+            let seen = stage.upstream.last();
+            assert_eq!(seen.path, path);
+            assert_eq!(seen.header("traceparent"), parent, "{path}, {content}: as it came");
+            left_alone += 1;
+        }
     }
     let call = Call::get("/v1/traces");
     let span = span(&stage, &call, &Http::Two, "what only looks like one is the only span").await?;
     assert_eq!(span.text("url.path").as_deref(), Some("/v1/traces"));
+    let stats = stage.at_rest(1).await?;
+    assert_eq!(stats["span.telemetry_exports"], left_alone, "they are counted for themselves");
     is_unharmed(&stage).await
+}
+
+#[tokio::test]
+async fn what_looks_like_an_export_is_a_request() -> Result<()> {
+    let stage = stage(&Http::One).await?;
+    let json = "application/json";
+    let logs = Call::get("/api/v1/logs").method("POST").header("content-type", json);
+    let cases = [
+        (logs.clone(), "an application's logs"),
+        (logs.header("user-agent", "Mozilla/5.0 (OTel-OTLP-Exporter-Rust/1)"), "in a comment"),
+        (export("/admin/delete;x=/v1/logs", json), "a path that hides something"),
+        (export("/v1/logs", "application/jsonl"), "another content type"),
+    ];
+    for (call, reason) in &cases {
+        let span = span(&stage, call, &Http::One, reason).await?;
+        let header = stage.upstream.last().header("traceparent");
+        assert!(header.contains(&span.span_id()), "{reason}: {header}");
+    }
+    let stats = stage.at_rest(cases.len() as u64).await?;
+    assert_eq!(stats["span.telemetry_exports"], 0);
+    is_unharmed(&stage).await?;
+
+    let traced = json!({"envoy": {"trace_telemetry_exports": true}}).to_string();
+    let stage = Stage::start(|edge| edge.filter("ingress", &traced)).await?;
+    let call = export("/v1/logs", json);
+    span(&stage, &call, &Http::One, "where that is configured").await?;
+    Ok(())
 }

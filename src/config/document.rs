@@ -7,7 +7,7 @@ use super::environment::Variables;
 use super::error::ConfigError;
 use super::words::{Words, joined};
 use super::{Config, batch, exporter, instrumentation, limits, propagator, resource, sampler};
-use crate::semconv::SpanKindSetting;
+use crate::semconv::{SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         Ok((processor, limits, sampler::read(provider, variables)?))
     })?;
     let mut http = root.take_object("instrumentation/development", instrumentation::read)?;
-    let (span_kind, batch, exporter) = root.take_object("envoy", |envoy| {
+    let (span_kind, telemetry_exports, batch, exporter) = root.take_object("envoy", |envoy| {
         envoy.unsupported(&[
             "incoming",
             "outgoing",
@@ -89,11 +89,15 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         let kind =
             envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
         instrumentation::redact_common_secrets(envoy, &mut http)?;
+        let exports = match envoy.take_as("trace_telemetry_exports", Cursor::bool)? {
+            Some(true) => TelemetryExports::Traced,
+            Some(false) | None => TelemetryExports::LeftAlone,
+        };
         let (batch, exporter) = processor.object(|processor| {
             let batch = batch::read(processor, envoy, variables)?;
             Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
         })?;
-        Ok((kind.unwrap_or(SpanKindSetting::Auto), batch, exporter))
+        Ok((kind.unwrap_or(SpanKindSetting::Auto), exports, batch, exporter))
     })?;
     Ok(Config {
         disabled: disabled.unwrap_or_default(),
@@ -106,6 +110,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         exporter,
         http,
         span_kind,
+        telemetry_exports,
     })
 }
 

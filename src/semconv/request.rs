@@ -25,7 +25,8 @@ pub struct RequestHeaders<'a> {
     /// The scheme and the authority of `:path`, where that is in the absolute form.
     target_scheme: &'a [u8],
     target_authority: &'a [u8],
-    content_type: &'a [u8],
+    /// `content-type`.
+    pub content_type: &'a [u8],
     forwarded: &'a [u8],
     x_forwarded_for: &'a [u8],
     x_forwarded_host: &'a [u8],
@@ -107,20 +108,6 @@ impl<'a> RequestHeaders<'a> {
         let mut segments = method.split(|byte| *byte == b'/');
         let is_call = [segments.next()?, segments.next()?].iter().all(|it| !it.is_empty());
         (is_call && segments.next().is_none()).then_some(method)
-    }
-
-    /// Whether this is an export of telemetry: tracing those would trace our own exports.
-    #[must_use]
-    pub fn is_otlp_export(&self) -> bool {
-        // An endpoint may have a path before these (OTLP exporter, section Endpoint URLs for OTLP/HTTP).
-        const HTTP: [&[u8]; 3] = [b"/v1/traces", b"/v1/metrics", b"/v1/logs"];
-        const GRPC: &[u8] = b"opentelemetry.proto.collector.";
-        if self.protocol() == RequestProtocol::Grpc {
-            return self.grpc_method().is_some_and(|method| method.starts_with(GRPC));
-        }
-        let payload = self.content_type.starts_with(b"application/x-protobuf")
-            || self.content_type.starts_with(b"application/json");
-        self.method == b"POST" && payload && HTTP.iter().any(|end| self.path.ends_with(end))
     }
 
     /// What the `Forwarded` header says; nothing if it is malformed.
@@ -266,52 +253,30 @@ mod tests {
     }
 
     #[test]
-    fn grpc_and_otlp_are_recognized() {
-        let (post, traces) = ((":method", "POST"), (":path", "/v1/traces"));
-        let protobuf = ("content-type", "application/x-protobuf");
-        let grpc = ("content-type", "application/grpc+proto");
-        let export = (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-        let cases: &[(&[(&str, &str)], bool, bool, &str)] = &[
-            (&[post, traces, protobuf], false, true, "OTLP over HTTP"),
-            (
-                &[post, (":path", "/v1/logs?x=1"), ("content-type", "application/json; a=b")],
-                false,
-                true,
-                "JSON, logs, a query",
-            ),
-            (&[(":method", "GET"), traces, protobuf], false, false, "another method"),
-            (&[post, (":path", "/v1/tracesx"), protobuf], false, false, "another path"),
-            (&[post, (":path", "/otlp/v1/traces"), protobuf], false, true, "a path before it"),
-            (&[post, traces], false, false, "no content type"),
-            (&[post, export, grpc], true, true, "OTLP over gRPC"),
-            (&[post, (":path", "/a.B/C"), grpc], true, false, "another service"),
-            (
-                &[post, (":path", "/a.B/C"), ("content-type", "application/grpc")],
-                true,
-                false,
-                "plain gRPC",
-            ),
-            (
-                &[post, (":path", "/a.B/C"), ("content-type", "application/grpc-web")],
-                false,
-                false,
-                "gRPC-Web is another protocol",
-            ),
-            (&[(":method", "GET"), (":path", "/a.B/C"), grpc], false, false, "gRPC is a POST"),
-            (&[post, (":path", "/a.B"), grpc], false, false, "one segment"),
-            (&[post, (":path", "/a.B/C/d"), grpc], false, false, "three segments"),
-            (&[post, (":path", "/a.B/C/"), grpc], false, false, "a slash at the end"),
-            (&[post, (":path", "/a.B/"), grpc], false, false, "an empty method"),
-            (&[post, (":path", "//C"), grpc], false, false, "an empty service"),
-            (&[post, (":path", "a.B/C"), grpc], false, false, "no slash before it"),
-            (&[post, (":path", "/"), grpc], false, false, "a slash alone"),
-            (&[post, (":path", "/a.B/C?/d"), grpc], true, false, "a query is no segment"),
-            (&[post, grpc], false, false, "no path"),
+    fn grpc_is_recognized() {
+        let (post, grpc) = ((":method", "POST"), ("content-type", "application/grpc+proto"));
+        let call = (":path", "/a.B/C");
+        let cases: &[(&[(&str, &str)], bool, &str)] = &[
+            (&[post, call, grpc], true, "gRPC"),
+            (&[post, call, ("content-type", "application/grpc")], true, "plain gRPC"),
+            (&[post, call, ("content-type", "application/grpc;a=b")], true, "with a parameter"),
+            (&[post, call, ("content-type", "application/grpc-web")], false, "gRPC-Web is another"),
+            (&[post, call, ("content-type", "application/x-protobuf")], false, "plain HTTP"),
+            (&[post, call], false, "no content type"),
+            (&[(":method", "GET"), call, grpc], false, "gRPC is a POST"),
+            (&[post, (":path", "/a.B"), grpc], false, "one segment"),
+            (&[post, (":path", "/a.B/C/d"), grpc], false, "three segments"),
+            (&[post, (":path", "/a.B/C/"), grpc], false, "a slash at the end"),
+            (&[post, (":path", "/a.B/"), grpc], false, "an empty method"),
+            (&[post, (":path", "//C"), grpc], false, "an empty service"),
+            (&[post, (":path", "a.B/C"), grpc], false, "no slash before it"),
+            (&[post, (":path", "/"), grpc], false, "a slash alone"),
+            (&[post, (":path", "/a.B/C?/d"), grpc], true, "a query is no segment"),
+            (&[post, grpc], false, "no path"),
         ];
-        for (headers, is_grpc, is_otlp, reason) in cases {
+        for (headers, is_grpc, reason) in cases {
             let request = read(headers);
             assert_eq!(request.protocol() == RequestProtocol::Grpc, *is_grpc, "{reason}");
-            assert_eq!(request.is_otlp_export(), *is_otlp, "{reason}");
         }
     }
 
