@@ -1,5 +1,6 @@
 //! Envoy's attributes that tell how a request ended: their names, and what their values say.
 
+use super::address;
 use super::flags::ResponseFlags;
 use super::wire::{elements, number};
 
@@ -58,7 +59,7 @@ pub struct Outcome<'a> {
     pub response_code_details: &'a [u8],
     /// `request.protocol`, such as `HTTP/1.1`.
     pub protocol: &'a [u8],
-    /// `source.address`, with its port.
+    /// `source.address`, with its port: zero of an address that was forwarded.
     pub source_address: &'a [u8],
     /// `upstream.address`, with its port.
     pub upstream_address: &'a [u8],
@@ -95,8 +96,8 @@ impl<'a> Outcome<'a> {
             response_flags: ResponseFlags::from_bits(number(next())),
             response_code_details: next(),
             protocol: next(),
-            source_address: next(),
-            upstream_address: next(),
+            source_address: address::within(next()),
+            upstream_address: address::within(next()),
             request_attempt_count: u32::try_from(number(next())).unwrap_or_default(),
             cluster_name: next(),
             route_name: next(),

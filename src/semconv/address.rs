@@ -66,7 +66,7 @@ pub fn first_entry(header: &[u8]) -> &[u8] {
 }
 
 fn node(value: &[u8]) -> Option<&[u8]> {
-    let host = HostPort::parse(value).host;
+    let host = HostPort::parse(crate::envoy::address::within(value)).host;
     let known =
         !host.is_empty() && !host.starts_with(b"_") && !host.eq_ignore_ascii_case(b"unknown");
     known.then_some(host)
@@ -117,6 +117,9 @@ mod tests {
             ("unknown", None, "an unknown client"),
             ("Unknown:80", None, "in any case"),
             ("_hidden", None, "an obfuscated client"),
+            ("envoy", None, "Envoy itself"),
+            ("envoy://internal_client_address/", None, "a part of it"),
+            ("envoy://a/10.1.2.3:80", Some("10.1.2.3"), "the end of a tunnel"),
             ("", None, "an empty value"),
         ];
         for (value, expected, reason) in cases {

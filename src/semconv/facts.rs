@@ -23,11 +23,11 @@ pub struct Facts<'a> {
     pub original: Origin<'a>,
     /// Where the request goes on to.
     pub called: Origin<'a>,
-    /// The original client, if a proxy before this one names it.
-    pub client: Option<Cow<'a, [u8]>>,
+    /// The original client.
+    pub client: Cow<'a, [u8]>,
     /// `user-agent`.
     pub user_agent: &'a [u8],
-    /// The other end of the connection that the request came over.
+    /// The other end of the connection that the request came over, if Envoy tells.
     pub downstream: HostPort<'a>,
     /// The other end of the connection that it went on over.
     pub upstream: HostPort<'a>,
@@ -112,6 +112,14 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let request = RequestHeaders::read(request_headers.iter());
         let forwarded = request.forwarded();
+        let source = HostPort::of_socket(outcome.source_address);
+        // Where Envoy trusts X-Forwarded-For, it has the client's address in place of the peer's; a port that is zero says so.
+        let (client, downstream) = if source.port == Some(0) {
+            (Cow::Borrowed(source.host), HostPort::default())
+        } else {
+            let told = request.client_address(&forwarded);
+            (told.unwrap_or(Cow::Borrowed(source.host)), source)
+        };
         let flags = outcome.response_flags;
         let rpc = match request.protocol() {
             RequestProtocol::Http => None,
@@ -135,9 +143,9 @@ impl<'a> Facts<'a> {
             query: request.query,
             original: request.original(&forwarded),
             called: request.called(),
-            client: request.client_address(&forwarded),
+            client,
             user_agent: request.user_agent,
-            downstream: HostPort::of_socket(outcome.source_address),
+            downstream,
             upstream: HostPort::of_socket(outcome.upstream_address),
             protocol_version: outcome.protocol.strip_prefix(b"HTTP/").unwrap_or_default(),
             status: outcome.response_code,

@@ -94,11 +94,7 @@ fn write_http<'a>(
     let attempts = facts.outcome.request_attempt_count;
     match kind {
         SpanKind::Server => {
-            put(
-                attributes,
-                CLIENT_ADDRESS,
-                facts.client.as_deref().unwrap_or(facts.downstream.host),
-            );
+            put(attributes, CLIENT_ADDRESS, &facts.client);
             put(attributes, NETWORK_PROTOCOL_VERSION, facts.protocol_version);
         }
         SpanKind::Client if attempts > 1 => {
@@ -208,8 +204,7 @@ fn write_peer(kind: SpanKind, facts: &Facts<'_>, attributes: &mut Attributes) {
         SpanKind::Client => facts.upstream,
     };
     put(attributes, NETWORK_PEER_ADDRESS, peer.host);
-    // A proxy that trusts X-Forwarded-For knows the client's address, but not its port.
-    if let Some(port) = peer.port.filter(|port| *port != 0) {
+    if let Some(port) = peer.port {
         attributes.int(NETWORK_PEER_PORT, i64::from(port));
     }
 }

@@ -34,7 +34,8 @@ const HTTP_SERVER: &[Row] = &[
     ("http.request.method_original", Text, Optional),
     ("http.response.status_code", Int, Optional),
     ("http.route", Text, Optional),
-    ("network.peer.address", Text, Required),
+    // Where Envoy trusts X-Forwarded-For, nobody tells.
+    ("network.peer.address", Text, Optional),
     ("network.peer.port", Int, Optional),
     ("network.protocol.version", Text, Required),
     ("server.address", Text, Optional),

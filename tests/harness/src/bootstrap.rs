@@ -306,6 +306,31 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Makes a listener one for other parts of Envoy alone, and sends a cluster's requests to it, for an endpoint that is known by
+    /// this id.
+    ///
+    /// # Errors
+    /// There is no such listener, or no such cluster.
+    pub fn internal(mut self, listener: &str, cluster: &str, endpoint_id: &str) -> Result<Self> {
+        let part = self.listener(listener)?;
+        part["address"] = Value::Null;
+        part["internal_listener"] = json!({});
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
+        let part = clusters.iter_mut().find(|it| it["name"] == cluster);
+        let part = part.context("no such cluster")?;
+        let address = json!({"server_listener_name": listener, "endpoint_id": endpoint_id});
+        part["type"] = json!("STATIC");
+        part["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] =
+            json!({"envoy_internal_address": address});
+        self.0["bootstrap_extensions"] = json!([{
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+            },
+        }]);
+        Ok(self)
+    }
+
     /// Makes a listener speak HTTP/3, over QUIC.
     ///
     /// # Errors
