@@ -3,7 +3,8 @@
 mod conventions;
 
 use anyhow::{Context, Result};
-use harness::client::{Call, Http};
+use harness::client::{self, Call, Http};
+use harness::tls::Certificate;
 use harness::{Span, Stage};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
@@ -90,6 +91,79 @@ async fn a_part_of_envoy_is_no_address() -> Result<()> {
         let (_, peer, port) = ends(server);
         assert_eq!((peer, port), (None, None), "{endpoint}: it came from within");
         assert_ne!(server.text("client.address"), None, "{endpoint}: X-Forwarded-For tells");
+    }
+    Ok(())
+}
+
+/// A stage whose Envoy answers paths with escaped slashes itself, and takes HTTP/1.0.
+async fn early(kind: &str, certificate: Option<&Certificate>) -> Result<Stage> {
+    let configuration = json!({"envoy": {"span_kind": kind}}).to_string();
+    Stage::start(|edge| {
+        let edge = edge.filter("ingress", &configuration)?;
+        let redirect = json!("UNESCAPE_AND_REDIRECT");
+        let edge =
+            edge.connection_manager("ingress", "path_with_escaped_slashes_action", redirect)?;
+        let older = json!({"accept_http_10": true, "allow_absolute_url": false});
+        let edge = edge.connection_manager("ingress", "http_protocol_options", older)?;
+        certificate.into_iter().try_fold(edge, |edge, it| edge.tls("ingress", it))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_envoy_answers_early_is_told_as_far_as_it_is_known() -> Result<()> {
+    // The request's start, the answer; url.path, and url.full.
+    let cases = [
+        ("GET /a%2Fb HTTP/1.1\r\nhost: h", 307, "/a/b", Some("http://h/a/b")),
+        (
+            "GET /a%2Fb HTTP/1.1\r\nhost: h:81\r\nx-forwarded-proto: HTTPS",
+            307,
+            "/a/b",
+            Some("https://h:81/a/b"),
+        ),
+        ("OPTIONS * HTTP/1.1\r\nhost: h", 404, "*", Some("http://h")),
+        ("GET https://h/x?y HTTP/1.1\r\nhost: other", 404, "/x", Some("https://h/x?y")),
+        ("GET /x HTTP/1.0\r\nx-any: thing", 400, "/x", None),
+    ];
+    for kind in ["server", "client"] {
+        let stage = early(kind, None).await?;
+        for (start, code, path, url) in cases {
+            stage.collector.clear();
+            let request = format!("{start}\r\nconnection: close\r\n\r\n");
+            client::raw(stage.port(), request.as_bytes()).await?;
+            let span = stage.collector.wait_for_spans(1).await?.remove(0);
+            let reason = format!("{kind}, {start}: {:#?}", span.attributes());
+            assert_eq!(span.int("http.response.status_code"), Some(code), "{reason}");
+            if kind == "server" {
+                conventions::check(&span);
+                assert_eq!(span.text("url.path").as_deref(), Some(path), "{reason}");
+                let https = url.is_some_and(|url| url.starts_with("https"));
+                let scheme = if https { "https" } else { "http" };
+                assert_eq!(span.text("url.scheme").as_deref(), Some(scheme), "{reason}");
+            } else {
+                assert_eq!(span.text("url.full").as_deref(), url, "{reason}");
+                if url.is_some() {
+                    conventions::check(&span);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_envoy_answers_early_over_tls_is_https() -> Result<()> {
+    let certificate = Certificate::new()?;
+    for (kind, name, expected) in
+        [("server", "url.scheme", "https"), ("client", "url.full", "https://h/a/b")]
+    {
+        let stage = early(kind, Some(&certificate)).await?;
+        let call = Call::get("/a%2Fb").header("host", "h");
+        let reply = call.send_tls(&certificate, stage.port()).await?;
+        assert_eq!(reply.status, 307, "{kind}");
+        let span = stage.collector.wait_for_spans(1).await?.remove(0);
+        conventions::check(&span);
+        assert_eq!(span.text(name).as_deref(), Some(expected), "{kind}: {:#?}", span.attributes());
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub struct Facts<'a> {
 /// Where a request is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// `http`, `https` or another one, in lower case.
+    /// `http`, `https` or another one, in lower case; `http` if nobody knows better.
     pub scheme: Cow<'a, [u8]>,
     /// The authority, as it came.
     pub authority: Cow<'a, [u8]>,

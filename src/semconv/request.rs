@@ -20,7 +20,7 @@ pub struct RequestHeaders<'a> {
     pub authority: &'a [u8],
     /// `user-agent`.
     pub user_agent: &'a [u8],
-    /// `:scheme`, which Envoy fills from the connection or the route.
+    /// `:scheme`, which Envoy fills from the connection or the route, unless it answers before.
     pub scheme: &'a [u8],
     /// The scheme and the authority of `:path`, where that is in the absolute form.
     target_scheme: &'a [u8],
@@ -123,24 +123,32 @@ impl<'a> RequestHeaders<'a> {
         told.or_else(|| address::first_forwarded_for(self.x_forwarded_for).map(Cow::Borrowed))
     }
 
-    /// Where the original request was for. Its scheme: `Forwarded`, `X-Forwarded-Proto`, the connection's; its
-    /// server: `Forwarded`, `X-Forwarded-Host`, `:authority`.
+    /// Where the original request was for. Its scheme: `Forwarded`, `X-Forwarded-Proto`, the request's own; its
+    /// server: `Forwarded`, `X-Forwarded-Host`, the request's own.
     #[must_use]
     pub fn original(&self, forwarded: &Forwarded<'a>) -> Origin<'a> {
+        let Origin { scheme, authority } = self.called();
         let told = forwarded.proto.as_deref().and_then(|told| self.believed(told));
-        let scheme = told
-            .or_else(|| self.believed(address::first_entry(self.x_forwarded_proto)))
-            .unwrap_or_else(|| scheme(self.scheme));
-        let authority = (forwarded.host.clone())
-            .or(non_empty(address::first_entry(self.x_forwarded_host)).map(Cow::Borrowed))
-            .unwrap_or(Cow::Borrowed(self.authority()));
-        Origin { scheme, authority }
+        let told = told.or_else(|| self.believed(address::first_entry(self.x_forwarded_proto)));
+        let host = (forwarded.host.clone())
+            .or(non_empty(address::first_entry(self.x_forwarded_host)).map(Cow::Borrowed));
+        Origin { scheme: told.unwrap_or(scheme), authority: host.unwrap_or(authority) }
     }
 
     /// Where the request goes on to, whatever is said of the original one.
     #[must_use]
     pub fn called(&self) -> Origin<'a> {
-        Origin { scheme: scheme(self.scheme), authority: Cow::Borrowed(self.authority()) }
+        let scheme = self.told_scheme().unwrap_or(Cow::Borrowed(b"http"));
+        Origin { scheme, authority: Cow::Borrowed(self.authority()) }
+    }
+
+    /// The scheme that the request has. A request that Envoy answers before it has filled `:scheme` may still have the
+    /// absolute form, or `X-Forwarded-Proto`, from which Envoy would have filled it.
+    #[must_use]
+    pub fn told_scheme(&self) -> Option<Cow<'a, [u8]>> {
+        let told = [self.target_scheme, address::first_entry(self.x_forwarded_proto)];
+        let told = || told.into_iter().find_map(known_scheme).map(Cow::Borrowed);
+        non_empty(self.scheme).map(scheme).or_else(told)
     }
 
     /// The authority of the target in the absolute form, which goes before any other (RFC 9112, section 3.2.2); else `:authority`.
@@ -208,7 +216,7 @@ mod tests {
                 "X-Forwarded next",
             ),
             (&[authority, scheme], None, "a.example", "http", "the request itself last"),
-            (&[], None, "", "", "nothing"),
+            (&[], None, "", "http", "nothing"),
         ];
         for (headers, client, server, scheme, reason) in cases {
             let request = read(headers);
@@ -237,6 +245,9 @@ mod tests {
             ("FTP", "ftp", "", "ftp", "ftp", "what the request really has"),
             ("ftp", "Gopher", "FTP", "ftp", "ftp", "told by either header"),
             ("ftp", "FTP", "https", "ftp", "ftp", "the first that is believed"),
+            ("", "", "HTTPS", "https", "https", "X-Forwarded-Proto, where there is no other"),
+            ("", "https", "", "https", "http", "where there is none at all"),
+            ("", "ftp", "ftp", "http", "http", "nor one that is believed"),
         ];
         for (scheme, proto, x_forwarded_proto, original, called, reason) in cases {
             let forwarded = format!("proto={proto}");
@@ -249,6 +260,22 @@ mod tests {
             let found = request.original(&request.forwarded()).scheme;
             assert_eq!(&*found, original.as_bytes(), "{reason}");
             assert_eq!(&*request.called().scheme, called.as_bytes(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_may_be_told_by_the_target_alone() {
+        let cases = [
+            ("HTTPS://h/", "", Some("https"), "the absolute form"),
+            ("ftp://h/", "https", Some("https"), "of another scheme"),
+            ("https://h/", "http", Some("https"), "before X-Forwarded-Proto"),
+            ("/", "http", Some("http"), "X-Forwarded-Proto"),
+            ("/", "", None, "nothing"),
+        ];
+        for (path, proto, expected, reason) in cases {
+            let headers = [(":path", path), ("x-forwarded-proto", proto)];
+            let told = read(&headers).told_scheme();
+            assert_eq!(told.as_deref(), expected.map(str::as_bytes), "{reason}");
         }
     }
 

@@ -131,9 +131,8 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
             put(attributes, USER_AGENT_ORIGINAL, facts.user_agent);
             write_server(facts.original.server(), attributes);
         }
-        // A request that Envoy could not read has no URL.
-        SpanKind::Client if facts.called.authority.is_empty() || facts.called.scheme.is_empty() => {
-        }
+        // A request without a host has no URL.
+        SpanKind::Client if facts.called.authority.is_empty() => {}
         SpanKind::Client => {
             let scheme = &*facts.called.scheme;
             let authority = redaction::authority(&facts.called.authority);

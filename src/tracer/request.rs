@@ -51,9 +51,14 @@ impl Tracer {
         Started { changes: &self.changes, span }
     }
 
-    /// Starts a request that ends before it reached this filter: nobody reads its headers any more.
+    /// Starts a request that ends before it reached this filter: nobody reads its headers any more. Envoy answers some before it
+    /// has filled `:scheme`; only of these it is asked what it would have filled it from.
     pub fn start_late(&mut self, request: &impl RequestSource) -> Option<OpenSpan> {
-        let headers = self.probe.all_headers(request);
+        let mut headers = self.probe.all_headers(request);
+        let is_told = RequestHeaders::read(headers.iter()).told_scheme().is_some();
+        if !is_told && !request.attribute("connection.tls_version").is_empty() {
+            headers.add(b":scheme", b"https");
+        }
         let parent = self.propagators.extract(&headers);
         self.begin(request, Some(headers), parent)
     }

@@ -27,6 +27,8 @@ fn tracer(json: &str) -> Tracer {
 #[derive(Debug, Default)]
 struct Request {
     headers: Vec<(String, String)>,
+    /// `connection.tls_version`.
+    tls_version: &'static str,
     asked: RefCell<Vec<String>>,
 }
 
@@ -58,7 +60,10 @@ impl RequestSource for Request {
 
     fn attribute(&self, name: &str) -> Vec<u8> {
         self.asked.borrow_mut().push(name.to_owned());
-        Vec::new()
+        match name {
+            "connection.tls_version" => self.tls_version.into(),
+            _ => Vec::new(),
+        }
     }
 
     fn now(&self) -> Duration {

@@ -114,6 +114,28 @@ fn a_request_that_an_earlier_filter_answered_is_a_span() {
 }
 
 #[test]
+fn a_request_that_was_answered_before_it_had_a_scheme_gets_one() {
+    const PLAIN: [(&str, &str); 3] = [(":method", "GET"), (":path", "/"), (":authority", "shop")];
+    let (tls, asked) = ("TLSv1.3", "all headers, connection.tls_version");
+    let cases: [(&[(&str, &str)], _, _, _, _); 5] = [
+        (&[], "", "http", asked, "over a plain connection"),
+        (&[], tls, "https", asked, "over TLS"),
+        (&[("x-forwarded-proto", "HTTP")], tls, "http", "all headers", "what a proxy before says"),
+        (&[("x-forwarded-proto", "ftp")], tls, "https", asked, "but not anything"),
+        (&[(":scheme", "http")], tls, "http", "all headers", "what Envoy has filled"),
+    ];
+    for (headers, tls_version, scheme, expected, reason) in cases {
+        let mut tracer = tracer("{}");
+        let request = Request { tls_version, ..Request::new(&[&PLAIN, headers].concat()) };
+        let span = tracer.start_late(&request).expect("it is kept");
+        assert_eq!(request.asked.take().join(", "), expected, "{reason}");
+        tracer.end(span, &outcome(&[("response.code", "307")]).outcome());
+        let spans = spans(&mut tracer);
+        assert_eq!(spans[0].text("url.scheme").as_deref(), Some(scheme), "{reason}");
+    }
+}
+
+#[test]
 fn what_a_request_needed_decides_what_the_next_is_asked() {
     let asked = |tracer: &mut Tracer, headers: &[(&str, &str)]| {
         let request = Request::get(headers);

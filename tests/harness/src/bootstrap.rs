@@ -306,6 +306,21 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Makes a listener speak TLS.
+    ///
+    /// # Errors
+    /// There is no such listener.
+    pub fn tls(mut self, name: &str, certificate: &Certificate) -> Result<Self> {
+        self.in_listener(name, "/filter_chains/0")?["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "common_tls_context": tls_context(certificate),
+            },
+        });
+        Ok(self)
+    }
+
     /// Makes a listener one for other parts of Envoy alone, and sends a cluster's requests to it, for an endpoint that is known by
     /// this id.
     ///
@@ -347,10 +362,7 @@ impl Bootstrap {
             "name": "envoy.transport_sockets.quic",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
-                "downstream_tls_context": {"common_tls_context": {"tls_certificates": [{
-                    "certificate_chain": {"inline_string": certificate.chain},
-                    "private_key": {"inline_string": certificate.key},
-                }]}},
+                "downstream_tls_context": {"common_tls_context": tls_context(certificate)},
             },
         });
         Ok(self)
@@ -383,6 +395,13 @@ pub enum Place {
     First,
     /// After it.
     BeforeRouter,
+}
+
+fn tls_context(certificate: &Certificate) -> Value {
+    json!({"tls_certificates": [{
+        "certificate_chain": {"inline_string": certificate.chain},
+        "private_key": {"inline_string": certificate.key},
+    }]})
 }
 
 fn cluster(name: &str, host: &str, port: u16) -> Value {
