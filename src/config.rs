@@ -31,7 +31,7 @@ use crate::otlp::attributes::SpanLimits;
 use crate::propagation::Propagators;
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
-use crate::semconv::{HttpConfig, SpanKindSetting};
+use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use environment::Variables;
 
 /// A complete, valid configuration.
@@ -60,6 +60,8 @@ pub struct Config {
     pub max_open_bytes: usize,
     /// `envoy.span_kind`.
     pub span_kind: SpanKindSetting,
+    /// `envoy.trace_telemetry_exports`.
+    pub telemetry_exports: TelemetryExports,
 }
 
 /// A configuration, and what its writer should know although it is valid.

@@ -2,6 +2,7 @@
 //!
 //! What they mean to OpenTelemetry is not here (`semconv`, `resource`), nor are the calls that ask for them (`host`).
 
+pub mod address;
 pub mod attributes;
 pub mod flags;
 pub mod headers;

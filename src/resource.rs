@@ -52,6 +52,7 @@ pub fn attributes(
     ];
     let found = [
         ("service.name", Some(node.service_name().unwrap_or("unknown_service:envoy"))),
+        ("service.namespace", node.namespace()),
         ("service.version", node.service_version()),
         ("service.instance.id", Some(instance)),
         ("k8s.namespace.name", node.namespace()),
@@ -152,6 +153,7 @@ mod tests {
             ("telemetry.sdk.language", "rust"),
             ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
             ("service.name", "cart"),
+            ("service.namespace", "shop"),
             ("service.version", "v2"),
             ("service.instance.id", "i"),
             ("k8s.namespace.name", "shop"),

@@ -6,14 +6,19 @@
 pub mod address;
 mod envoy;
 pub mod facts;
+pub mod forwarded;
 pub mod grpc;
+pub mod held;
 pub mod http;
 pub mod redaction;
 pub mod request;
 mod stable;
+pub mod target;
+pub mod telemetry;
 
 pub use facts::Facts;
 pub use request::RequestHeaders;
+pub use telemetry::TelemetryExports;
 
 use crate::envoy::attributes::TrafficDirection;
 use crate::envoy::node::Node;
@@ -89,7 +94,7 @@ pub struct Conventions {
 /// What a span has beside attributes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Description<'a> {
-    /// The method, or `HTTP` for one that isn't known; for gRPC the RPC's method.
+    /// The method, or `HTTP` for one that isn't known; for gRPC the RPC's method, or `grpc`. At most 256 characters.
     pub name: Cow<'a, str>,
     /// Whether it failed.
     pub status: SpanStatus,
@@ -109,27 +114,10 @@ impl Conventions {
         RequestHeaders::NAMES.into_iter().chain(captured.map(String::as_str))
     }
 
-    /// What has to be held of a header's value whose attributes have at most so many bytes each: the same attributes come of it.
+    /// What has to be held of a header's value whose attributes have at most so many bytes each: see [`held::value`].
     #[must_use]
     pub fn held<'a>(&self, name: &[u8], value: &'a [u8], limit: usize) -> Cow<'a, [u8]> {
-        /// What is parsed is not cut where it could still be told.
-        const MIN: usize = 1024;
-        let limit = limit.max(MIN);
-        if value.len() <= limit {
-            return Cow::Borrowed(value);
-        }
-        let cut = |value: &'a [u8]| value.get(..limit).unwrap_or(value);
-        if name != b":path" {
-            return Cow::Borrowed(cut(value));
-        }
-        let mut parts = value.splitn(2, |byte| *byte == b'?');
-        let mut held = cut(parts.next().unwrap_or_default()).to_vec();
-        if let Some(query) = parts.next() {
-            let query = redaction::query(query, &self.http.sensitive_query_parameters);
-            held.push(b'?');
-            held.extend(query.iter().take(limit));
-        }
-        Cow::Owned(held)
+        held::value(name, value, &self.http.sensitive_query_parameters, limit)
     }
 
     /// The response headers that matter to a span.

@@ -48,10 +48,12 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Requests that were seen, kept or not.
+    /// Requests that were seen, kept or not, but for exports of telemetry.
     Started = Counter "otel.sdk.span.started",
     /// Requests that are kept.
     Sampled = Counter "otel.sdk.span.sampled",
+    /// Requests that were left alone, since they are exports of telemetry.
+    TelemetryExports = Counter "otel.sdk.span.telemetry_exports",
     /// Cut, since they were larger than a batch may be.
     Truncated = Counter "otel.sdk.processor.span.truncated",
     /// Lost: the queue was full.

@@ -22,7 +22,7 @@ use crate::propagation::Propagators;
 use crate::propagation::changes::Changes;
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
-use crate::semconv::{Conventions, SpanKindSetting};
+use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
 use request::Redirected;
 use std::time::Duration;
@@ -37,6 +37,7 @@ pub struct Tracer {
     span_kind: SpanKindSetting,
     /// The request's headers that a span needs.
     request_headers: HeaderNames,
+    telemetry_exports: TelemetryExports,
     /// The response's headers that become attributes.
     response_headers: HeaderNames,
     /// To so many bytes a value is cut at once: no attribute of it will be longer.
@@ -79,6 +80,7 @@ impl Tracer {
             sampler,
             conventions,
             span_kind: config.span_kind,
+            telemetry_exports: config.telemetry_exports,
             attributes: Attributes::new(config.limits),
             changes: Changes::default(),
             ids,

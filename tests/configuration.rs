@@ -83,6 +83,10 @@ async fn the_service_is_named_by_the_best_source() -> Result<()> {
         pod
     };
     let workload = with(&pod, "WORKLOAD_NAME", json!("cart-v2"));
+    // As YAML has it where nobody writes quotes.
+    let number = with(&pod, "WORKLOAD_NAME", json!(9.7));
+    let number = with(&number, "CLUSTER_ID", json!(true));
+    let number = with(&number, "LABELS", json!({"service.istio.io/canonical-revision": 2.0}));
     let labels = json!({"service.istio.io/canonical-name": "cart"});
     let canonical = with(&workload, "LABELS", labels);
     let list = json!({"OTEL_RESOURCE_ATTRIBUTES": "team=a%20b,service.name=of-list"});
@@ -93,6 +97,7 @@ async fn the_service_is_named_by_the_best_source() -> Result<()> {
         "attributes": [{"name": "service.name", "value": "configured"}],
         "attributes_list": "service.name=of-attributes-list",
     }));
+    let unnamed = text(json!({"attributes": [{"name": "service.name", "value": ""}]}));
     // From the best source down to none at all.
     let cases = [
         (&canonical, &name, configured.as_str(), json!("edge"), "configured"),
@@ -101,7 +106,9 @@ async fn the_service_is_named_by_the_best_source() -> Result<()> {
         (&canonical, &list, "{}", json!("edge"), "of-list"),
         (&canonical, &json!({}), "{}", json!("edge"), "cart"),
         (&workload, &json!({}), "{}", json!("edge"), "cart-v2"),
+        (&number, &json!({}), "{}", json!("edge"), "edge"),
         (&pod, &json!({}), "{}", json!("edge"), "edge"),
+        (&pod, &json!({}), &unnamed, json!("edge"), "edge"),
         (&pod, &json!({}), "{}", Value::Null, "unknown_service:envoy"),
     ];
     for (metadata, variables, configuration, cluster, name) in cases {
@@ -113,7 +120,12 @@ async fn the_service_is_named_by_the_best_source() -> Result<()> {
         let span = first_span(&stage, &Call::get("/")).await?;
         let of = |key: &str| span.resource_text(key);
         assert_eq!(of("service.name").as_deref(), Some(name));
-        assert_eq!(of("k8s.namespace.name").as_deref(), Some("shop"), "{name}");
+        for namespace in ["service.namespace", "k8s.namespace.name"] {
+            assert_eq!(of(namespace).as_deref(), Some("shop"), "{name}");
+        }
+        for absent in ["service.version", "k8s.cluster.name"] {
+            assert_eq!(of(absent), None, "{name}: no text says so");
+        }
         assert_eq!(of("k8s.pod.name").as_deref(), Some("cart-1"), "{name}");
         assert_eq!(of("k8s.node.name").as_deref(), Some("node-1"), "{name}");
         let team = variables.get("OTEL_RESOURCE_ATTRIBUTES").map(|_| "a b".to_owned());

@@ -122,6 +122,8 @@ async fn addresses_that_make_no_sense_are_read_for_what_they_are_worth() -> Resu
     let stage = stage(&Http::One).await?;
     let (long, many) = ("h".repeat(10_000), "1.2.3.4, ".repeat(1000));
     let cut = &long[..2000];
+    let quoted = "for=::2;ext=\"a,b\";host=\"h:81\";proto=HTTPS";
+    let evil = "ext=\"x;for=203.0.113.9;host=evil.example\"";
     // The name and value of a header; server.address, server.port, client.address ("" for none,
     // "own" for what the connection says).
     let cases = [
@@ -136,6 +138,8 @@ async fn addresses_that_make_no_sense_are_read_for_what_they_are_worth() -> Resu
         ("forwarded", "for=;host=;proto=", "localhost", Some(stage.port()), "own", "empty values"),
         ("forwarded", "for=_x;host=h", "h", None, "own", "an obfuscated client"),
         ("forwarded", "FOR=\"[::2]:x\";Host=h", "h", None, "::2", "a port that is no number"),
+        ("forwarded", quoted, "h", Some(81), "::2", "commas in quotes, and a scheme in upper case"),
+        ("forwarded", evil, "localhost", Some(stage.port()), "own", "parameters in quotes"),
         ("x-forwarded-for", "unknown", "localhost", Some(stage.port()), "127.0.0.1", "unknown"),
         ("x-forwarded-for", &many, "localhost", Some(stage.port()), "1.2.3.4", "thousand hops"),
     ];
@@ -145,8 +149,11 @@ async fn addresses_that_make_no_sense_are_read_for_what_they_are_worth() -> Resu
         let server = span.text("server.address").unwrap_or_default();
         assert_eq!(server, host, "{reason}");
         assert_eq!(span.int("server.port"), port.map(i64::from), "{reason}");
+        let scheme = if value == quoted { "https" } else { "http" };
+        assert_eq!(span.text("url.scheme").as_deref(), Some(scheme), "{reason}");
         let address = span.text("client.address").unwrap_or_default();
-        assert!(address == client || client == "own" && !address.is_empty(), "{reason}: {address}");
+        let own = client == "own" && !address.is_empty() && !value.contains(&address);
+        assert!(address == client || own, "{reason}: {address}");
         assert!(!format!("{span:?}").contains("TOPSECRET"), "{reason}: {span:#?}");
     }
     is_unharmed(&stage).await
@@ -228,9 +235,12 @@ async fn secrets_do_not_leave_in_a_span() -> Result<()> {
         "X-Amz-Security-Token",
         "sig",
         "X-Goog-Signature",
+        "X-Goog-Credential",
+        "Policy",
+        "Key-Pair-Id",
     ];
-    let query = keys.map(|key| format!("{key}=TOPSECRET")).join("&");
-    let redacted = keys.map(|key| format!("{key}=REDACTED")).join("&");
+    let query = keys.map(|key| format!("{key}=TOPSECRET")).join("&") + "&x=1;sig=TOPSECRET";
+    let redacted = keys.map(|key| format!("{key}=REDACTED")).join("&") + "&x=1;sig=REDACTED";
     for kind in ["server", "client"] {
         let configuration = json!({"envoy": {"span_kind": kind}}).to_string();
         let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
@@ -246,6 +256,44 @@ async fn secrets_do_not_leave_in_a_span() -> Result<()> {
         for export in stage.collector.exports() {
             let has = |text: &[u8]| export.body.windows(text.len()).any(|part| part == text);
             assert!(has(b"REDACTED") && !has(b"SECRET"), "{kind}: {:?}", export.body);
+        }
+        is_unharmed(&stage).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_target_in_the_absolute_form_is_a_path_and_a_query() -> Result<()> {
+    for kind in ["server", "client"] {
+        let configuration = json!({"envoy": {"span_kind": kind}}).to_string();
+        let stage = Stage::start(|edge| {
+            let relative = json!({"allow_absolute_url": false});
+            let edge = edge.filter("ingress", &configuration)?;
+            edge.connection_manager("ingress", "http_protocol_options", relative)
+        })
+        .await?;
+        for target in ["http://u:TOPSECRET@h.example:81/x?sig=TOPSECRET", "/x#TOPSECRET"] {
+            let request = format!("GET {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+            client::raw(stage.port(), request.as_bytes()).await?;
+        }
+        let spans = stage.collector.wait_for_spans(2).await?;
+        if kind == "server" {
+            let [absolute, fragment] = spans.as_slice() else { panic!("two spans: {spans:#?}") };
+            for span in [absolute, fragment] {
+                assert_eq!(
+                    span.text("url.path").as_deref(),
+                    Some("/x"),
+                    "{:#?}",
+                    span.attributes()
+                );
+            }
+            assert_eq!(absolute.text("url.query").as_deref(), Some("sig=REDACTED"));
+            assert_eq!(absolute.text("server.address").as_deref(), Some("h.example"));
+            assert_eq!(absolute.int("server.port"), Some(81));
+        }
+        for export in stage.collector.exports() {
+            let has = |text: &[u8]| export.body.windows(text.len()).any(|part| part == text);
+            assert!(!has(b"SECRET"), "{kind}: {:?}", export.body);
         }
         is_unharmed(&stage).await?;
     }
@@ -270,24 +318,73 @@ async fn what_is_not_ours_passes_untouched() -> Result<()> {
         assert_eq!(seen, values.join(","), "baggage goes on as it came");
     }
 
-    stage.collector.clear();
+    is_unharmed(&stage).await
+}
+
+/// What an exporter of OpenTelemetry calls itself.
+const EXPORTER: &str = "app/1 OTel-OTLP-Exporter-Python/1.2.3";
+
+fn export(path: &str, content: &str) -> Call {
+    let call = Call::get(path).method("POST").header("content-type", content);
+    call.header("user-agent", EXPORTER).body(vec![0; 5])
+}
+
+#[tokio::test]
+async fn exports_of_telemetry_are_left_alone() -> Result<()> {
+    let stage = stage(&Http::Two).await?;
     let exports = [
         ("/v1/traces", "application/x-protobuf"),
-        ("/v1/traces", "application/json"),
-        ("/v1/metrics", "application/x-protobuf"),
+        ("/v1/traces", "application/json; charset=utf-8"),
+        ("/otlp/v1/metrics", "application/x-protobuf"),
         ("/v1/logs", "application/x-protobuf"),
+        ("/v1development/profiles", "application/x-protobuf"),
         ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "application/grpc"),
     ];
-    for (path, content) in exports {
-        let export = Call::get(path).method("POST").header("content-type", content);
-        export.body(vec![0; 5]).send(&Http::Two, stage.port()).await?;
-        let seen = stage.upstream.last();
-        assert_eq!(seen.path, path);
-        let written = seen.headers.contains_key("traceparent");
-        assert!(!written, "{path}, {content}: an export of telemetry gets no context");
+    // One that its own caller traces passes as it came, too: without a parent, with one, with one that is not sampled.
+    let unsampled = format!("00-{TRACE}-{PARENT}-00");
+    let mut left_alone = 0;
+    for parent in ["", &parent(), &unsampled] {
+        for (path, content) in exports {
+            let call = export(path, content);
+            let call = if parent.is_empty() { call } else { call.header("traceparent", parent) };
+            call.send(&Http::Two, stage.port()).await?;
+            let seen = stage.upstream.last();
+            assert_eq!(seen.path, path);
+            assert_eq!(seen.header("traceparent"), parent, "{path}, {content}: as it came");
+            left_alone += 1;
+        }
     }
     let call = Call::get("/v1/traces");
     let span = span(&stage, &call, &Http::Two, "what only looks like one is the only span").await?;
     assert_eq!(span.text("url.path").as_deref(), Some("/v1/traces"));
+    let stats = stage.at_rest(1).await?;
+    assert_eq!(stats["span.telemetry_exports"], left_alone, "they are counted for themselves");
     is_unharmed(&stage).await
+}
+
+#[tokio::test]
+async fn what_looks_like_an_export_is_a_request() -> Result<()> {
+    let stage = stage(&Http::One).await?;
+    let json = "application/json";
+    let logs = Call::get("/api/v1/logs").method("POST").header("content-type", json);
+    let cases = [
+        (logs.clone(), "an application's logs"),
+        (logs.header("user-agent", "Mozilla/5.0 (OTel-OTLP-Exporter-Rust/1)"), "in a comment"),
+        (export("/admin/delete;x=/v1/logs", json), "a path that hides something"),
+        (export("/v1/logs", "application/jsonl"), "another content type"),
+    ];
+    for (call, reason) in &cases {
+        let span = span(&stage, call, &Http::One, reason).await?;
+        let header = stage.upstream.last().header("traceparent");
+        assert!(header.contains(&span.span_id()), "{reason}: {header}");
+    }
+    let stats = stage.at_rest(cases.len() as u64).await?;
+    assert_eq!(stats["span.telemetry_exports"], 0);
+    is_unharmed(&stage).await?;
+
+    let traced = json!({"envoy": {"trace_telemetry_exports": true}}).to_string();
+    let stage = Stage::start(|edge| edge.filter("ingress", &traced)).await?;
+    let call = export("/v1/logs", json);
+    span(&stage, &call, &Http::One, "where that is configured").await?;
+    Ok(())
 }

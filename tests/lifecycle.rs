@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use harness::client::{self, Call, Http};
 use harness::tls::Certificate;
 use harness::{Span, Stage};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The only span, held against the conventions.
 async fn only_span(stage: &Stage, reason: &str) -> Result<Span> {
@@ -65,19 +65,31 @@ async fn every_case_over_http3() -> Result<()> {
     every_case("3", Http::Three(Certificate::new()?)).await
 }
 
+/// What a call is that was left before there was a response: the only span behind a filter that makes spans of this kind.
+async fn abandoned(http: &Http, kind: &str, call: Call) -> Result<Span> {
+    let configuration = json!({"envoy": {"span_kind": kind}}).to_string();
+    let stage = Stage::start(|edge| {
+        let edge = edge.filter("ingress", &configuration)?;
+        match http {
+            Http::Three(certificate) => edge.http3("ingress", certificate),
+            Http::One | Http::Two => Ok(edge),
+        }
+    })
+    .await?;
+    let upstream = stage.upstream.clone();
+    let seen = || async { upstream.seen().first().map(|_| ()) };
+    call.abandon(http, stage.port(), seen).await?;
+    let span = only_span(&stage, "a client that leaves").await?;
+    stage.at_rest(1).await?;
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "{http}: a clean log");
+    Ok(span)
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_is_a_span() -> Result<()> {
     let certificate = Certificate::new()?;
     for http in [Http::One, Http::Two, Http::Three(certificate.clone())] {
-        let stage = Stage::start(|edge| match &http {
-            Http::Three(certificate) => edge.http3("ingress", certificate),
-            Http::One | Http::Two => Ok(edge),
-        })
-        .await?;
-        let upstream = stage.upstream.clone();
-        let seen = || async { upstream.seen().first().map(|_| ()) };
-        Call::get("/delay/10000").abandon(&http, stage.port(), seen).await?;
-        let span = only_span(&stage, "a client that leaves").await?;
+        let span = abandoned(&http, "server", Call::get("/delay/10000")).await?;
         assert_eq!(span.int("http.response.status_code"), None, "{http}: there was no response");
         let error = match http {
             Http::One => "DC",
@@ -86,9 +98,75 @@ async fn a_client_that_leaves_is_a_span() -> Result<()> {
             Http::Three(_) => "_OTHER",
         };
         assert_eq!(span.text("error.type").as_deref(), Some(error), "{http}: why it ended");
-        stage.at_rest(1).await?;
-        assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "{http}: a clean log");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_its_own_caller_cancels_is_no_error() -> Result<()> {
+    let three = Http::Three(Certificate::new()?);
+    let cases: [(_, &[&str]); 3] = [(Http::One, &["DC"]), (Http::Two, &["DR"]), (three, &[])];
+    for (http, expected) in cases {
+        let span = abandoned(&http, "client", Call::get("/delay/10000")).await?;
+        assert_eq!(span.int("http.response.status_code"), None, "{http}: there was no response");
+        assert!(!span.is_error(), "{http}: {:#?}", span.attributes());
+        let flags = span.texts("envoy.response_flags").unwrap_or_default();
+        assert_eq!(flags, expected, "{http}: why it ended");
+    }
+    let span = abandoned(&Http::Two, "client", Call::grpc("/test.Echo/Hang")).await?;
+    let status = span.text("rpc.response.status_code");
+    assert_eq!(status.as_deref(), Some("CANCELLED"), "{:#?}", span.attributes());
+    assert!(!span.is_error(), "{:#?}", span.attributes());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deadline_that_strikes_after_the_headers_is_one() -> Result<()> {
+    let to = |service: &str, route: Value| json!({"name": "default", "match": {"prefix": format!("/{service}/")}, "route": route});
+    let stage = Stage::start(|edge| {
+        let upstream = edge.cluster_port("upstream");
+        let edge = edge.cluster("limited", upstream)?.http2_cluster("limited")?;
+        let edge = edge.cluster_protocol("limited", json!({"max_stream_duration": "0.2s"}))?;
+        let deadline = json!({"grpc_timeout_header_max": "0s", "max_stream_duration": "0s"});
+        let deadline =
+            json!({"cluster": "upstream_http2", "timeout": "0s", "max_stream_duration": deadline});
+        let edge = edge.route("ingress", to("test.Deadline", deadline))?;
+        let duration = json!({"max_stream_duration": "0.2s"});
+        let duration = json!({"cluster": "upstream_http2", "max_stream_duration": duration});
+        let edge = edge.route("ingress", to("test.Duration", duration))?;
+        let edge = edge.route("ingress", to("test.Limited", json!({"cluster": "limited"})))?;
+        let timeout = json!({"cluster": "upstream_http2", "timeout": "0.2s"});
+        let edge = edge.route("ingress", to("test.Timeout", timeout))?;
+        let idle = json!({"cluster": "upstream_http2", "timeout": "0s", "idle_timeout": "0.2s"});
+        edge.route("ingress", to("test.Idle", idle))
+    })
+    .await?;
+    let stalled = [
+        ("Deadline", "DEADLINE_EXCEEDED", None),
+        ("Duration", "DEADLINE_EXCEEDED", None),
+        ("Limited", "DEADLINE_EXCEEDED", Some("UMSDR")),
+        ("Timeout", "DEADLINE_EXCEEDED", Some("UT")),
+        ("Idle", "UNAVAILABLE", Some("SI")),
+    ];
+    for (service, status, flag) in stalled {
+        stage.collector.clear();
+        let call = Call::grpc(&format!("/test.{service}/Stall")).header("grpc-timeout", "200m");
+        // The reply breaks off after its headers: by an error, or in older Envoys as if it were whole.
+        let reply = call.send(&Http::Two, stage.port()).await;
+        let is_whole = reply.is_ok_and(|reply| reply.trailers.contains_key("grpc-status"));
+        assert!(!is_whole, "{service}: nobody gives a status");
+        let span = only_span(&stage, service).await?;
+        let found = span.text("rpc.response.status_code");
+        assert_eq!(found.as_deref(), Some(status), "{service}: {:#?}", span.attributes());
+        let flags = span.texts("envoy.response_flags");
+        assert_eq!(flags, flag.map(|flag| vec![flag.to_owned()]), "{service}");
+    }
+    stage.collector.clear();
+    let call = Call::grpc("/test.Deadline/Hang").header("grpc-timeout", "200m");
+    call.send(&Http::Two, stage.port()).await?;
+    let span = only_span(&stage, "before the headers").await?;
+    let status = span.text("rpc.response.status_code");
+    assert_eq!(status.as_deref(), Some("DEADLINE_EXCEEDED"), "before the headers");
     Ok(())
 }
 

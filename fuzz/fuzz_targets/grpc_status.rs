@@ -2,10 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use otel_proxy_wasm::otlp::SpanKind;
 use otel_proxy_wasm::envoy::attributes::Outcome;
 use otel_proxy_wasm::envoy::flags::ResponseFlags;
-use otel_proxy_wasm::semconv::grpc::StatusCode;
+use otel_proxy_wasm::envoy::headers::Headers;
+use otel_proxy_wasm::otlp::SpanKind;
+use otel_proxy_wasm::semconv::Facts;
+use otel_proxy_wasm::semconv::grpc::{StatusCode, error_type};
 
 fuzz_target!(|input: (&[u8], Option<u16>, u64)| {
     let (text, response_code, flags) = input;
@@ -35,12 +37,14 @@ fn is_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
-/// What is a server's error is a client's, and only OK is none.
+/// What is a server's error is a client's, and only OK is none, unless the caller has cancelled.
 fn check_errors(status: StatusCode) {
-    let client = status.error_type(SpanKind::Client);
+    let headers = Headers::default();
+    let facts = Facts::read(&headers, &headers, Some(status), Outcome::default());
+    let client = error_type(SpanKind::Client, &facts, status);
     let name = status.name();
     assert_eq!(client.as_deref(), Some(&*name).filter(|name| *name != "OK"));
-    if let Some(server) = status.error_type(SpanKind::Server) {
+    if let Some(server) = error_type(SpanKind::Server, &facts, status) {
         assert_eq!(Some(server), client);
     }
 }

@@ -20,30 +20,46 @@ fuzz_target!(|input: &[u8]| {
 
 fn check_query(before: &[u8], sensitive: &[String]) {
     let after = query(before, sensitive);
-    let parameters = |query: &[u8]| -> Vec<Vec<u8>> {
-        query.split(|byte| *byte == b'&').map(<[u8]>::to_vec).collect()
+    let is_secret = |parameter: &[u8]| {
+        let mut parts = parameter.splitn(2, |byte| *byte == b'=');
+        let name: Vec<u8> = percent_decode(parts.next().unwrap_or_default()).collect();
+        parts.next().is_some() && sensitive.iter().any(|it| it.as_bytes() == name)
     };
-    let (came, left) = (parameters(before), parameters(&after));
-    assert_eq!(came.len(), left.len(), "no parameter is lost");
-    for (came, left) in came.iter().zip(&left) {
-        let mut parts = came.splitn(2, |byte| *byte == b'=');
-        let (key, value) = (parts.next().unwrap_or_default(), parts.next());
-        let name: Vec<u8> = percent_decode(key).collect();
-        let is_sensitive = sensitive.iter().any(|it| it.as_bytes() == name);
-        if is_sensitive && value.is_some() {
-            assert_eq!(*left, [key, b"=REDACTED"].concat(), "a secret");
-        } else {
-            assert_eq!(came, left, "no secret");
+    let mut expected: Vec<Vec<u8>> = Vec::new();
+    for group in before.split(|byte| *byte == b'&') {
+        // In reverse, what follows a secret up to the next parameter belongs to it.
+        let mut parameters: Vec<Vec<u8>> = Vec::new();
+        let mut pending: Vec<&[u8]> = Vec::new();
+        for (place, parameter) in
+            group.split(|byte| *byte == b';').enumerate().collect::<Vec<_>>().into_iter().rev()
+        {
+            if place > 0 && !parameter.contains(&b'=') {
+                pending.push(parameter);
+                continue;
+            }
+            if is_secret(parameter) {
+                let key = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+                parameters.push([key, b"=REDACTED"].concat());
+                pending.clear();
+            } else {
+                let whole = std::iter::once(parameter).chain(pending.drain(..).rev());
+                parameters.push(whole.collect::<Vec<_>>().join(&b';'));
+            }
         }
+        parameters.reverse();
+        expected.push(parameters.join(&b';'));
     }
+    assert_eq!(*after, expected.join(&b'&'), "secrets are replaced, and nothing else is");
     assert_eq!(query(&after, sensitive), after, "once is enough");
     if holds(before, SECRET) || sensitive.iter().any(|name| holds(name.as_bytes(), SECRET)) {
         return;
     }
     for name in SENSITIVE_QUERY_PARAMETERS {
-        let with =
-            [before, b"&", name.as_bytes(), b"=", SECRET, b"=", SECRET, b"&", before].concat();
-        assert!(!holds(&query(&with, sensitive), SECRET), "{name}");
+        for separator in [b"&", b";"] {
+            let secret = [name.as_bytes(), b"=", SECRET, b"=", SECRET, b";", SECRET].concat();
+            let with = [before, separator, &secret, separator, before].concat();
+            assert!(!holds(&query(&with, sensitive), SECRET), "{name}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::environment::Variables;
 use super::error::ConfigError;
 use super::words::{Words, joined};
 use super::{Config, batch, exporter, instrumentation, limits, propagator, resource, sampler};
-use crate::semconv::SpanKindSetting;
+use crate::semconv::{SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
 use serde_json::Value;
 
@@ -79,30 +79,36 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         let limits = limits::read(&attribute_limits, &span_limits, variables)?;
         Ok((processor, limits, sampler::read(provider, variables)?))
     })?;
-    let http = root.take_object("instrumentation/development", instrumentation::read)?;
-    let (span_kind, max_open_bytes, batch, exporter) = root.take_object("envoy", |envoy| {
-        envoy.unsupported(&[
-            "incoming",
-            "outgoing",
-            "keep",
-            "max_spans_per_second",
-            "attributes",
-            "routes",
-            "semconv",
-            "expose",
-        ]);
-        let cluster = exporter::cluster(envoy)?;
-        let kind =
-            envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
-        let max_open_bytes = envoy
-            .take_as("max_open_bytes", |bytes| bytes.count(MIN_OPEN_BYTES..=MAX_OPEN_BYTES))?;
-        let (batch, exporter) = processor.object(|processor| {
-            let batch = batch::read(processor, envoy, variables)?;
-            Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
+    let mut http = root.take_object("instrumentation/development", instrumentation::read)?;
+    let (span_kind, max_open_bytes, telemetry_exports, batch, exporter) =
+        root.take_object("envoy", |envoy| {
+            envoy.unsupported(&[
+                "incoming",
+                "outgoing",
+                "keep",
+                "max_spans_per_second",
+                "attributes",
+                "routes",
+                "semconv",
+                "expose",
+            ]);
+            let cluster = exporter::cluster(envoy)?;
+            let kind =
+                envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
+            let max_open_bytes = envoy
+                .take_as("max_open_bytes", |bytes| bytes.count(MIN_OPEN_BYTES..=MAX_OPEN_BYTES))?;
+            instrumentation::redact_common_secrets(envoy, &mut http)?;
+            let exports = match envoy.take_as("trace_telemetry_exports", Cursor::bool)? {
+                Some(true) => TelemetryExports::Traced,
+                Some(false) | None => TelemetryExports::LeftAlone,
+            };
+            let (batch, exporter) = processor.object(|processor| {
+                let batch = batch::read(processor, envoy, variables)?;
+                Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
+            })?;
+            let kind = kind.unwrap_or(SpanKindSetting::Auto);
+            Ok((kind, max_open_bytes.unwrap_or(OPEN_BYTES), exports, batch, exporter))
         })?;
-        let kind = kind.unwrap_or(SpanKindSetting::Auto);
-        Ok((kind, max_open_bytes.unwrap_or(OPEN_BYTES), batch, exporter))
-    })?;
     Ok(Config {
         disabled: disabled.unwrap_or_default(),
         log_level: log_level.unwrap_or(LevelFilter::Info),
@@ -115,6 +121,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         http,
         max_open_bytes,
         span_kind,
+        telemetry_exports,
     })
 }
 

@@ -5,7 +5,7 @@
 use super::cursor::{Cursor, Object};
 use super::error::ConfigError;
 use super::headers::is_token;
-use crate::semconv::redaction::SENSITIVE_QUERY_PARAMETERS;
+use crate::semconv::redaction::{COMMON_SECRETS, SENSITIVE_QUERY_PARAMETERS};
 use crate::semconv::{HttpConfig, HttpSpanConfig, KNOWN_METHODS};
 
 pub(super) fn read(instrumentation: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
@@ -13,6 +13,22 @@ pub(super) fn read(instrumentation: &mut Object<'_>) -> Result<HttpConfig, Confi
         "cpp", "dotnet", "erlang", "go", "java", "js", "php", "python", "ruby", "rust", "swift",
     ]);
     instrumentation.take_object("general", general)
+}
+
+/// `envoy.redact_common_secrets`: more that is sensitive, whatever the list is. OpenTelemetry's shape has but the whole list.
+pub(super) fn redact_common_secrets(
+    envoy: &mut Object<'_>,
+    http: &mut HttpConfig,
+) -> Result<(), ConfigError> {
+    if envoy.take_as("redact_common_secrets", Cursor::bool)?.unwrap_or_default() {
+        let names = &mut http.sensitive_query_parameters;
+        for name in owned(COMMON_SECRETS) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn general(general: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {

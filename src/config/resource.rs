@@ -9,30 +9,39 @@ use super::list;
 use super::words::Words;
 use crate::resource::AttributeValue;
 
-/// The attributes of all sources; a source adds only names that those before it lack.
+/// The attributes of all sources; a source adds only names that those before it lack. A service without a name, or with one of
+/// white space, is as good as not named: the next source may know it.
 pub(super) fn read(
     resource: &mut Object<'_>,
     variables: &mut Variables<'_>,
 ) -> Result<Vec<(String, AttributeValue)>, ConfigError> {
     resource.unsupported(&["detection/development", "schema_url"]);
-    let mut attributes = Vec::new();
+    let mut found = Vec::new();
     if let Some(items) = resource.take("attributes") {
         for item in items.items()? {
-            list::add(&mut attributes, attribute(&item)?);
+            found.extend(attribute(&item)?);
         }
     }
     if let Some(list) = resource.take("attributes_list") {
         let pairs = list::pairs(list.text()?)
             .map_err(|error| list.refuse(&format!("key=value pairs joined by commas; {error}")))?;
-        list::add(&mut attributes, pairs.into_iter().map(text));
+        found.extend(pairs.into_iter().map(text));
     }
     let name = variables.text("OTEL_SERVICE_NAME");
     let name = name.map(|name| ("service.name".to_owned(), name.to_owned()));
-    list::add(&mut attributes, name.map(text));
+    found.extend(name.map(text));
     let accepted = "key=value pairs joined by commas, values percent-encoded";
     let read = |list: &str| list::pairs(list).ok();
     let pairs = variables.read("OTEL_RESOURCE_ATTRIBUTES", accepted, read);
-    list::add(&mut attributes, pairs.into_iter().flatten().map(text));
+    found.extend(pairs.into_iter().flatten().map(text));
+    let is_said = |(name, value): &(String, AttributeValue)| match value {
+        AttributeValue::String(text) => {
+            name != "service.name" || !text.as_bytes().trim_ascii().is_empty()
+        }
+        _ => true,
+    };
+    let mut attributes = Vec::new();
+    list::add(&mut attributes, found.into_iter().filter(is_said));
     Ok(attributes)
 }
 

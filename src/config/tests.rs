@@ -100,7 +100,9 @@ fn every_key_is_read() {
     assert_eq!(config.http.server.response_captured_headers, ["content-type"]);
     assert_eq!(config.http.server.known_methods, ["GET", "POST"]);
     assert_eq!(config.http.client.known_methods.len(), 10, "the default");
-    assert_eq!(config.http.sensitive_query_parameters, ["token"]);
+    assert_eq!(config.telemetry_exports, TelemetryExports::Traced);
+    let sensitive = ["token", "access_token", "api_key", "password", "code", "key"];
+    assert_eq!(config.http.sensitive_query_parameters, sensitive, "the list, and common secrets");
     assert_eq!(config.exporter.retry.initial_interval, Duration::from_millis(200));
     assert_eq!(config.exporter.retry.max_interval, Duration::from_secs(3));
     assert_eq!(config.exporter.retry.max_elapsed_time, Duration::from_secs(20));

@@ -1,5 +1,6 @@
 //! Envoy's attributes that tell how a request ended: their names, and what their values say.
 
+use super::address;
 use super::flags::ResponseFlags;
 use super::wire::{elements, number};
 
@@ -18,6 +19,9 @@ pub const OUTCOME: [&str; 12] = [
     "xds.route_name",
     "xds.listener_direction",
 ];
+
+/// The details of a request that took longer than its route's or listener's `max_stream_duration`, or its `grpc-timeout`.
+const MAX_DURATION_TIMEOUT: &str = "max_duration_timeout";
 
 /// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub struct Outcome<'a> {
     pub response_code_details: &'a [u8],
     /// `request.protocol`, such as `HTTP/1.1`.
     pub protocol: &'a [u8],
-    /// `source.address`, with its port.
+    /// `source.address`, with its port: zero of an address that was forwarded.
     pub source_address: &'a [u8],
     /// `upstream.address`, with its port.
     pub upstream_address: &'a [u8],
@@ -92,8 +96,8 @@ impl<'a> Outcome<'a> {
             response_flags: ResponseFlags::from_bits(number(next())),
             response_code_details: next(),
             protocol: next(),
-            source_address: next(),
-            upstream_address: next(),
+            source_address: address::within(next()),
+            upstream_address: address::within(next()),
             request_attempt_count: u32::try_from(number(next())).unwrap_or_default(),
             cluster_name: next(),
             route_name: next(),
@@ -103,6 +107,19 @@ impl<'a> Outcome<'a> {
                 _ => TrafficDirection::Unspecified,
             },
         }
+    }
+
+    /// What cut the request off, if anything did: a response flag, or `max_duration_timeout`, for which Envoy has none.
+    #[must_use]
+    pub fn interruption(&self) -> Option<&'static str> {
+        let too_long = self.response_code_details == MAX_DURATION_TIMEOUT.as_bytes();
+        self.response_flags.interruption().or(too_long.then_some(MAX_DURATION_TIMEOUT))
+    }
+
+    /// Whether Envoy ended the request because it took too long.
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        matches!(self.interruption(), Some("UT" | "UMSDR" | "DT" | MAX_DURATION_TIMEOUT))
     }
 
     /// Whether Envoy goes on with another request on behalf of this one.
@@ -147,6 +164,29 @@ mod tests {
             listener_direction: TrafficDirection::Outbound,
         };
         assert_eq!(values.outcome(), expected);
+    }
+
+    #[test]
+    fn what_took_too_long_is_known_by_a_flag_or_by_its_details() {
+        let max = "max_duration_timeout";
+        let cases = [
+            (1 << 2, "response_timeout", Some("UT"), true, "a route's timeout"),
+            (1 << 19, "upstream_max_stream_duration_reached", Some("UMSDR"), true, "an upstream's"),
+            (1 << 22, "", Some("DT"), true, "a connection's"),
+            (0, max, Some(max), true, "a stream's, without a flag"),
+            (1 << 6, max, Some("UC"), false, "what broke off goes first"),
+            (1 << 16, "stream_idle_timeout", Some("SI"), false, "nothing came for too long"),
+            (0, "via_upstream", None, false, "in time"),
+        ];
+        for (flags, details, interruption, timed_out, reason) in cases {
+            let outcome = Outcome {
+                response_flags: ResponseFlags::from_bits(flags),
+                response_code_details: details.as_bytes(),
+                ..Outcome::default()
+            };
+            assert_eq!(outcome.interruption(), interruption, "{reason}");
+            assert_eq!(outcome.timed_out(), timed_out, "{reason}");
+        }
     }
 
     #[test]

@@ -43,6 +43,12 @@ impl ResponseFlags {
         INTERRUPTIONS.into_iter().find(|name| self.names().any(|set| set == *name))
     }
 
+    /// Whether Envoy knew no route for it.
+    #[must_use]
+    pub fn has_no_route(self) -> bool {
+        self.names().any(|name| name == "NR")
+    }
+
     /// Whether the caller is the one who ended the request.
     #[must_use]
     pub fn left_by_caller(self) -> bool {
@@ -82,6 +88,7 @@ mod tests {
             let flags = ResponseFlags::from_bits(bit(name));
             assert_eq!(flags.interruption(), None, "{name} interrupts nothing");
             assert!(!flags.is_empty() && !flags.left_by_caller(), "{name}");
+            assert_eq!(flags.has_no_route(), *name == "NR", "{name}");
         }
         assert!(ResponseFlags::default().is_empty(), "none");
     }

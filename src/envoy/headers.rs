@@ -78,6 +78,15 @@ impl Headers {
         Self { bytes: map.into_bytes(), entries }
     }
 
+    /// Adds a header, as if it had come.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        self.entries.push(Entry { start, name_length: name.len(), value_length: value.len() });
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(0);
+        self.bytes.extend_from_slice(value);
+    }
+
     /// The first value of a header; empty if it is not there.
     #[must_use]
     pub fn first(&self, name: &str) -> &[u8] {
@@ -120,19 +129,10 @@ impl Headers {
         let mut kept = Vec::with_capacity(self.entries.len());
         kept.extend(self.iter().filter_map(|(name, value)| Some((name, wanted(name, value)?))));
         let size = kept.iter().map(|(name, value)| name.len() + 1 + value.len()).sum();
-        let mut bytes = Vec::with_capacity(size);
-        let mut entries = Vec::with_capacity(kept.len());
-        for (name, value) in kept {
-            entries.push(Entry {
-                start: bytes.len(),
-                name_length: name.len(),
-                value_length: value.len(),
-            });
-            bytes.extend_from_slice(name);
-            bytes.push(0);
-            bytes.extend_from_slice(&value);
-        }
-        Self { bytes, entries }
+        let (bytes, entries) = (Vec::with_capacity(size), Vec::with_capacity(kept.len()));
+        let mut held = Self { bytes, entries };
+        kept.iter().for_each(|(name, value)| held.add(name, value));
+        held
     }
 }
 
@@ -160,6 +160,15 @@ mod tests {
         assert_eq!(headers.all("b").count(), 0, "nobody asked for it");
         assert_eq!(headers.first("absent"), b"", "it did not come");
         assert_eq!(texts(&headers).len(), 3, "each once");
+    }
+
+    #[test]
+    fn a_header_may_be_added() {
+        let mut headers = select(&[("a", "1"), ("b", "2")], &["a"]);
+        headers.add(b"a", b"3");
+        headers.add(b"c", b"");
+        let expected = [("a", "1"), ("a", "3"), ("c", "")];
+        assert_eq!(texts(&headers), expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
     }
 
     #[test]

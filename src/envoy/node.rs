@@ -18,8 +18,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Reads the node; `value` gives the text at an attribute's path, if there is one.
-    pub fn read(mut value: impl FnMut(&[&str]) -> Option<String>) -> Self {
+    /// Reads the node; `value` gives what is at an attribute's path, if there is anything.
+    pub fn read(mut value: impl FnMut(&[&str]) -> Option<Vec<u8>>) -> Self {
+        let mut value = |path: &[&str]| value(path).and_then(text);
         let mut metadata = |name: &str| value(&["xds", "node", "metadata", name]);
         let (workload, owner, pod, namespace, machine, cluster_id) = (
             metadata("WORKLOAD_NAME"),
@@ -104,14 +105,81 @@ impl Node {
     pub(crate) fn of(values: &[(&str, &str)]) -> Self {
         Self::read(|path| {
             let path = path.join("/");
-            values.iter().find(|(key, _)| *key == path).map(|(_, value)| (*value).to_owned())
+            values.iter().find(|(key, _)| *key == path).map(|(_, value)| value.as_bytes().to_vec())
         })
     }
+}
+
+/// The text that a value is, if it is one and not empty. The host gives a number as the eight bytes of a double, a boolean as one
+/// byte, a list or an object as protobuf, and does not say which of these it is. A text has no control characters, almost
+/// all others have some.
+fn text(value: Vec<u8>) -> Option<String> {
+    let is_text = !value.is_empty() && !value.iter().any(u8::is_ascii_control);
+    String::from_utf8(value).ok().filter(|text| is_text && !is_number(text.as_bytes()))
+}
+
+/// Whether these are the bytes of a number as people write it, below a thousand millions and with four decimals at most: 9.7 is
+/// `ffffff#@`. A text of eight characters is, read as a number, hardly ever one of so few digits.
+fn is_number(value: &[u8]) -> bool {
+    const DECIMALS: f64 = 1e4;
+    let Ok(bytes) = value.try_into() else { return false };
+    let number = f64::from_le_bytes(bytes);
+    let rounded = (number * DECIMALS).round_ties_even() / DECIMALS;
+    number.abs() < 1e9 && rounded.to_bits() == number.to_bits()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_texts_are_taken() {
+        let bytes = |number: f64| number.to_le_bytes().to_vec();
+        let cases = [
+            (b"cart".to_vec(), Some("cart"), "a text"),
+            (b"checkout".to_vec(), Some("checkout"), "a text as long as a number"),
+            ("k\u{e4}se v2".as_bytes().to_vec(), Some("k\u{e4}se v2"), "in UTF-8, with a space"),
+            (b"".to_vec(), None, "an empty text"),
+            (bytes(2.0), None, "a number"),
+            (bytes(0.0), None, "zero"),
+            (bytes(-1.5), None, "a negative number"),
+            (bytes(1.1), None, "one that is no UTF-8"),
+            (bytes(20_240_131.0), None, "a date"),
+            (bytes(9.7), None, "one whose bytes could be letters"),
+            (b"CLUSTERA".to_vec(), Some("CLUSTERA"), "letters that could be a number"),
+            (b"version@".to_vec(), Some("version@"), "others"),
+            (vec![1], None, "true"),
+            (vec![0], None, "false"),
+            (b"\x0a\x06\x1a\x04cart".to_vec(), None, "a list"),
+            (b"cart\x7f".to_vec(), None, "a text with a control character"),
+        ];
+        for (value, expected, reason) in cases {
+            assert_eq!(text(value).as_deref(), expected, "{reason}");
+        }
+        let node = Node::read(|path| match path {
+            [.., "WORKLOAD_NAME"] => Some(bytes(2.0)),
+            [.., "NAMESPACE"] => Some(b"shop".to_vec()),
+            [_, _, "cluster"] => Some(b"edge".to_vec()),
+            _ => None,
+        });
+        assert_eq!((node.service_name(), node.namespace()), (Some("edge"), Some("shop")));
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_texts(name in "[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?") {
+            prop_assert_eq!(text(name.clone().into_bytes()), Some(name));
+        }
+
+        #[test]
+        fn numbers_are_none(units in -9_999_999_999_999_i64..10_000_000_000_000, decimals in 0..5) {
+            #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+            let number = units as f64 / 10_f64.powi(decimals);
+            prop_assume!(number.abs() < 1e9);
+            prop_assert_eq!(text(number.to_le_bytes().to_vec()), None);
+        }
+    }
 
     #[test]
     fn istio_says_what_a_proxy_is_for() {

@@ -87,10 +87,7 @@ pub(super) fn attribute(name: &str) -> Vec<u8> {
 
 /// What this Envoy says of itself.
 pub(super) fn node() -> Node {
-    Node::read(|path| {
-        let value = host::property(&path.join("\0"))?;
-        String::from_utf8(value).ok().filter(|value| !value.is_empty())
-    })
+    Node::read(|path| host::property(&path.join("\0")))
 }
 
 /// The name that the plugin has in the host's configuration.

@@ -137,8 +137,9 @@ impl Attributes {
     }
 }
 
-/// The text under a limit in characters, cut at a character.
-fn limited(value: &[u8], limit: Option<usize>) -> Cow<'_, str> {
+/// The text under a limit in characters, cut at a character. What is not UTF-8 becomes U+FFFD.
+#[must_use]
+pub fn limited(value: &[u8], limit: Option<usize>) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(value);
     let end = limit.and_then(|limit| text.char_indices().nth(limit)).map(|(end, _)| end);
     match (end, text) {

@@ -3,6 +3,7 @@
 //! No names are resolved, and addresses are passed on as they are written.
 
 use crate::context::trim_white_space;
+use std::borrow::Cow;
 
 /// A host and maybe a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,26 +50,13 @@ pub fn first_forwarded_for(header: &[u8]) -> Option<&[u8]> {
     node(first_entry(header))
 }
 
-/// The value of a parameter in the first element of `Forwarded` (RFC 7239, section 4).
+/// The client that a node of `Forwarded` is (RFC 7239, section 6); an obfuscated or unknown one is none.
 #[must_use]
-pub fn forwarded_parameter<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    first_entry(header).split(|byte| *byte == b';').find_map(|pair| {
-        let mut parts = pair.splitn(2, |byte| *byte == b'=');
-        let key = trim_white_space(parts.next()?);
-        let value = trim_white_space(parts.next()?);
-        // A quote that stays open encloses nothing.
-        let value = match value.strip_prefix(b"\"") {
-            Some(quoted) => quoted.strip_suffix(b"\"")?,
-            None => value,
-        };
-        (key.eq_ignore_ascii_case(name.as_bytes()) && !value.is_empty()).then_some(value)
-    })
-}
-
-/// The original client in `Forwarded`; an obfuscated or unknown one is none (section 6).
-#[must_use]
-pub fn forwarded_for(header: &[u8]) -> Option<&[u8]> {
-    node(forwarded_parameter(header, "for")?)
+pub fn forwarded_for<'a>(value: &Cow<'a, [u8]>) -> Option<Cow<'a, [u8]>> {
+    match value {
+        Cow::Borrowed(value) => node(value).map(Cow::Borrowed),
+        Cow::Owned(value) => node(value).map(|host| Cow::Owned(host.to_vec())),
+    }
 }
 
 /// The first entry of a list in one header.
@@ -78,7 +66,7 @@ pub fn first_entry(header: &[u8]) -> &[u8] {
 }
 
 fn node(value: &[u8]) -> Option<&[u8]> {
-    let host = HostPort::parse(value).host;
+    let host = HostPort::parse(crate::envoy::address::within(value)).host;
     let known =
         !host.is_empty() && !host.starts_with(b"_") && !host.eq_ignore_ascii_case(b"unknown");
     known.then_some(host)
@@ -123,24 +111,22 @@ mod tests {
     #[test]
     fn the_original_client_is_the_first() {
         let cases: &[(&str, Option<&str>, &str)] = &[
-            ("for=192.0.2.60;proto=http;by=203.0.113.43", Some("192.0.2.60"), "one element"),
-            ("for=192.0.2.43, for=198.51.100.17", Some("192.0.2.43"), "the first of two"),
-            (
-                "For=\"[2001:db8:cafe::17]:4711\"",
-                Some("2001:db8:cafe::17"),
-                "IPv6, quoted, other case",
-            ),
-            ("proto=https ; for = 10.0.0.1", Some("10.0.0.1"), "white space"),
-            ("for=unknown", None, "an unknown client"),
-            ("for=_hidden", None, "an obfuscated client"),
-            ("for=\"\"", None, "an empty value"),
-            ("for=\"a", None, "a quote that stays open"),
-            ("for=\"", None, "a quote alone"),
-            ("proto=https", None, "another parameter"),
-            ("", None, "nothing"),
+            ("192.0.2.60", Some("192.0.2.60"), "an address"),
+            ("192.0.2.60:4711", Some("192.0.2.60"), "and a port"),
+            ("[2001:db8:cafe::17]:4711", Some("2001:db8:cafe::17"), "IPv6"),
+            ("unknown", None, "an unknown client"),
+            ("Unknown:80", None, "in any case"),
+            ("_hidden", None, "an obfuscated client"),
+            ("envoy", None, "Envoy itself"),
+            ("envoy://internal_client_address/", None, "a part of it"),
+            ("envoy://a/10.1.2.3:80", Some("10.1.2.3"), "the end of a tunnel"),
+            ("", None, "an empty value"),
         ];
-        for (header, expected, reason) in cases {
-            assert_eq!(forwarded_for(header.as_bytes()), expected.map(str::as_bytes), "{reason}");
+        for (value, expected, reason) in cases {
+            let expected = expected.map(str::as_bytes);
+            for value in [Cow::Borrowed(value.as_bytes()), Cow::Owned(value.as_bytes().to_vec())] {
+                assert_eq!(forwarded_for(&value).as_deref(), expected, "{reason}");
+            }
         }
         assert_eq!(
             first_forwarded_for(b" 10.0.0.1 , 10.0.0.2"),
@@ -155,7 +141,7 @@ mod tests {
         fn any_bytes_are_survived(value: Vec<u8>) {
             let _ = HostPort::parse(&value);
             let _ = HostPort::of_socket(&value);
-            let _ = forwarded_for(&value);
+            let _ = forwarded_for(&Cow::Borrowed(&value));
             let _ = first_forwarded_for(&value);
         }
     }

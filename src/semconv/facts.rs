@@ -7,13 +7,15 @@ use super::grpc::StatusCode;
 use super::request::{RequestHeaders, RequestProtocol};
 use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
+use crate::otlp::SpanKind;
+use std::borrow::Cow;
 
 /// What a request was. Texts are empty where nothing is known.
 #[derive(Debug)]
 pub struct Facts<'a> {
     /// The method, as it came.
     pub method: &'a [u8],
-    /// The path, without the query.
+    /// The path, without the query; `*` if it is for the server as a whole.
     pub path: &'a [u8],
     /// The query, without its question mark.
     pub query: Option<&'a [u8]>,
@@ -21,11 +23,11 @@ pub struct Facts<'a> {
     pub original: Origin<'a>,
     /// Where the request goes on to.
     pub called: Origin<'a>,
-    /// The original client, if a proxy before this one names it.
-    pub client: Option<&'a [u8]>,
+    /// The original client.
+    pub client: Cow<'a, [u8]>,
     /// `user-agent`.
     pub user_agent: &'a [u8],
-    /// The other end of the connection that the request came over.
+    /// The other end of the connection that the request came over, if Envoy tells.
     pub downstream: HostPort<'a>,
     /// The other end of the connection that it went on over.
     pub upstream: HostPort<'a>,
@@ -46,26 +48,41 @@ pub struct Facts<'a> {
 }
 
 /// Where a request is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// `http` or `https`.
-    pub scheme: &'a [u8],
+    /// `http`, `https` or another one, in lower case; `http` if nobody knows better.
+    pub scheme: Cow<'a, [u8]>,
     /// The authority, as it came.
-    pub authority: &'a [u8],
+    pub authority: Cow<'a, [u8]>,
+}
+
+impl Origin<'_> {
     /// Its host, and its port if it names one.
-    pub server: HostPort<'a>,
+    #[must_use]
+    pub fn server(&self) -> HostPort<'_> {
+        HostPort::parse(&self.authority)
+    }
 }
 
 /// A gRPC call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rpc<'a> {
-    /// `package.Service/Method`.
-    pub method: &'a [u8],
+    /// What was called.
+    pub method: Method<'a>,
     /// How it ended.
     pub status: StatusCode,
 }
 
-/// Who ended a request before its time, and the response flag that says so.
+/// The method of an RPC, `package.Service/Method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method<'a> {
+    /// One that there is, as far as can be known.
+    Known(&'a [u8]),
+    /// One that nobody has: it was answered `UNIMPLEMENTED`, or has no route. Whoever calls can make up as many as they like.
+    Other(&'a [u8]),
+}
+
+/// Who ended a request before its time, and Envoy's word for it, mostly a response flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
     /// The caller.
@@ -75,7 +92,7 @@ pub enum Interruption {
 }
 
 impl Interruption {
-    /// The response flag.
+    /// Envoy's word for it.
     #[must_use]
     pub fn flag(self) -> &'static str {
         match self {
@@ -94,16 +111,26 @@ impl<'a> Facts<'a> {
         outcome: Outcome<'a>,
     ) -> Self {
         let request = RequestHeaders::read(request_headers.iter());
-        let (path, query) = request.path_and_query();
-        let rpc = match request.protocol() {
-            RequestProtocol::Http => None,
-            RequestProtocol::Grpc => Some(Rpc {
-                method: request.grpc_method(),
-                status: grpc_status.unwrap_or_else(|| StatusCode::of_outcome(&outcome)),
-            }),
+        let forwarded = request.forwarded();
+        let source = HostPort::of_socket(outcome.source_address);
+        // Where Envoy trusts X-Forwarded-For, it has the client's address in place of the peer's; a port that is zero says so.
+        let (client, downstream) = if source.port == Some(0) {
+            (Cow::Borrowed(source.host), HostPort::default())
+        } else {
+            let told = request.client_address(&forwarded);
+            (told.unwrap_or(Cow::Borrowed(source.host)), source)
         };
         let flags = outcome.response_flags;
-        let interruption = flags.interruption().map(|flag| {
+        let rpc = match request.protocol() {
+            RequestProtocol::Http => None,
+            RequestProtocol::Grpc => request.grpc_method().map(|method| {
+                let status = grpc_status.unwrap_or_else(|| StatusCode::of_outcome(&outcome));
+                let is_unknown = status == StatusCode::UNIMPLEMENTED || flags.has_no_route();
+                let method = if is_unknown { Method::Other(method) } else { Method::Known(method) };
+                Rpc { method, status }
+            }),
+        };
+        let interruption = outcome.interruption().map(|flag| {
             if flags.left_by_caller() {
                 Interruption::Caller(flag)
             } else {
@@ -112,13 +139,13 @@ impl<'a> Facts<'a> {
         });
         Self {
             method: request.method,
-            path,
-            query,
-            original: request.original(),
+            path: request.path,
+            query: request.query,
+            original: request.original(&forwarded),
             called: request.called(),
-            client: request.client_address(),
+            client,
             user_agent: request.user_agent,
-            downstream: HostPort::of_socket(outcome.source_address),
+            downstream,
             upstream: HostPort::of_socket(outcome.upstream_address),
             protocol_version: outcome.protocol.strip_prefix(b"HTTP/").unwrap_or_default(),
             status: outcome.response_code,
@@ -128,5 +155,18 @@ impl<'a> Facts<'a> {
             request_headers,
             response_headers,
         }
+    }
+
+    /// Whether this is a call that its own caller cancelled: to a CLIENT span that is no error (semantic conventions
+    /// 1.44.0, HTTP spans, section Status). Over HTTP/3 Envoy has no flag yet when it lets go of the filter; there nothing
+    /// but a caller that left ends a request without a response.
+    #[must_use]
+    pub fn is_cancelled(&self, kind: SpanKind) -> bool {
+        let by_caller = match self.interruption {
+            Some(Interruption::Caller(_)) => true,
+            Some(Interruption::Other(_)) => false,
+            None => self.status.is_none() && self.protocol_version == b"3",
+        };
+        kind == SpanKind::Client && by_caller
     }
 }

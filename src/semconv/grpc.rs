@@ -2,6 +2,7 @@
 //!
 //! (Semantic conventions 1.44.0, gRPC; release candidate.)
 
+use super::facts::Facts;
 use crate::envoy::attributes::Outcome;
 use crate::otlp::SpanKind;
 use std::borrow::Cow;
@@ -36,7 +37,8 @@ impl StatusCode {
     const UNKNOWN: Self = Self(2);
     const DEADLINE_EXCEEDED: Self = Self(4);
     const PERMISSION_DENIED: Self = Self(7);
-    const UNIMPLEMENTED: Self = Self(12);
+    /// There is no such method.
+    pub const UNIMPLEMENTED: Self = Self(12);
     const INTERNAL: Self = Self(13);
     const UNAVAILABLE: Self = Self(14);
     const DATA_LOSS: Self = Self(15);
@@ -57,10 +59,8 @@ impl StatusCode {
             _ if outcome.response_flags.left_by_caller() => Self::CANCELLED,
             None if outcome.response_flags.is_empty() => Self::UNKNOWN,
             None | Some(429 | 502..=504) => Self::UNAVAILABLE,
-            Some(200) if outcome.response_flags.interruption() == Some("UT") => {
-                Self::DEADLINE_EXCEEDED
-            }
-            Some(200) if outcome.response_flags.interruption().is_some() => Self::UNAVAILABLE,
+            Some(200) if outcome.timed_out() => Self::DEADLINE_EXCEEDED,
+            Some(200) if outcome.interruption().is_some() => Self::UNAVAILABLE,
             Some(400) => Self::INTERNAL,
             Some(401) => Self::UNAUTHENTICATED,
             Some(403) => Self::PERMISSION_DENIED,
@@ -75,30 +75,36 @@ impl StatusCode {
         let name = usize::try_from(self.0).ok().and_then(|code| NAMES.get(code));
         name.map_or_else(|| self.0.to_string().into(), |name| Cow::Borrowed(*name))
     }
+}
 
-    /// The `error.type`: for a client everything but OK, for a server only what is its own fault.
-    #[must_use]
-    pub fn error_type(self, kind: SpanKind) -> Option<Cow<'static, str>> {
-        let failed = match kind {
-            SpanKind::Client => self != Self::OK,
-            SpanKind::Server => [
-                Self::UNKNOWN,
-                Self::DEADLINE_EXCEEDED,
-                Self::UNIMPLEMENTED,
-                Self::INTERNAL,
-                Self::UNAVAILABLE,
-                Self::DATA_LOSS,
-            ]
-            .contains(&self),
-        };
-        failed.then(|| self.name())
-    }
+/// The `error.type`: for a client everything but OK, unless its own caller has cancelled; for a server only what is its own fault.
+#[must_use]
+pub fn error_type(
+    kind: SpanKind,
+    facts: &Facts<'_>,
+    status: StatusCode,
+) -> Option<Cow<'static, str>> {
+    let failed = match kind {
+        SpanKind::Client if status == StatusCode::CANCELLED => !facts.is_cancelled(kind),
+        SpanKind::Client => status != StatusCode::OK,
+        SpanKind::Server => [
+            StatusCode::UNKNOWN,
+            StatusCode::DEADLINE_EXCEEDED,
+            StatusCode::UNIMPLEMENTED,
+            StatusCode::INTERNAL,
+            StatusCode::UNAVAILABLE,
+            StatusCode::DATA_LOSS,
+        ]
+        .contains(&status),
+    };
+    failed.then(|| status.name())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::envoy::flags::ResponseFlags;
+    use crate::envoy::headers::Headers;
 
     #[test]
     fn statuses_have_names_and_meanings() {
@@ -121,16 +127,36 @@ mod tests {
         for (value, name, client_error, server_error, reason) in cases {
             let status = StatusCode::parse(value.as_bytes());
             assert_eq!(status.name(), name, "{reason}");
-            assert_eq!(
-                status.error_type(SpanKind::Client).is_some(),
-                client_error,
-                "client: {reason}"
-            );
-            assert_eq!(
-                status.error_type(SpanKind::Server).is_some(),
-                server_error,
-                "server: {reason}"
-            );
+            let expected = [client_error, server_error].map(|it| it.then_some(name.to_owned()));
+            assert_eq!(errors(status, 0), expected, "client, server: {reason}");
+        }
+    }
+
+    /// The `error.type` of a client and of a server, with these response flags.
+    fn errors(status: StatusCode, flags: u64) -> [Option<String>; 2] {
+        let headers = Headers::default();
+        let response_flags = ResponseFlags::from_bits(flags);
+        let outcome = Outcome { response_flags, ..Outcome::default() };
+        let facts = Facts::read(&headers, &headers, Some(status), outcome);
+        let error = |kind| error_type(kind, &facts, status).map(Cow::into_owned);
+        [error(SpanKind::Client), error(SpanKind::Server)]
+    }
+
+    #[test]
+    fn a_call_that_its_caller_cancels_is_no_error_of_a_client() {
+        let (dc, dr, uc) = (1 << 14, 1 << 28, 1 << 6);
+        let cases = [
+            ("1", dc, [None, None], "the caller closed the connection"),
+            ("1", dr, [None, None], "the caller reset the stream"),
+            ("1", 0, [Some("CANCELLED"), None], "the server cancelled"),
+            ("1", uc | dc, [Some("CANCELLED"), None], "the upstream broke off first"),
+            ("5", dc, [Some("NOT_FOUND"), None], "the caller left after an answer"),
+            ("13", dc, [Some("INTERNAL"), Some("INTERNAL")], "and this is an error of both"),
+        ];
+        for (status, flags, expected, reason) in cases {
+            let status = StatusCode::parse(status.as_bytes());
+            let expected = expected.map(|error| error.map(str::to_owned));
+            assert_eq!(errors(status, flags), expected, "{reason}");
         }
     }
 
@@ -144,6 +170,9 @@ mod tests {
             (None, 0, "UNKNOWN", "nobody knows"),
             (Some(200), uc, "UNAVAILABLE", "the upstream broke off"),
             (Some(200), ut, "DEADLINE_EXCEEDED", "the upstream was too slow"),
+            (Some(200), 1 << 19, "DEADLINE_EXCEEDED", "its stream lasted too long"),
+            (Some(200), 1 << 22, "DEADLINE_EXCEEDED", "so did the caller's connection"),
+            (Some(200), 1 << 16, "UNAVAILABLE", "nothing came for too long"),
             (Some(200), 0, "UNKNOWN", "an answer without trailers"),
             (Some(503), 0, "UNAVAILABLE", "a plain 503"),
             (Some(400), 0, "INTERNAL", "a plain 400"),
@@ -160,5 +189,12 @@ mod tests {
             let outcome = Outcome { response_code, response_flags, ..Outcome::default() };
             assert_eq!(StatusCode::of_outcome(&outcome).name(), name, "{reason}");
         }
+        let details = b"max_duration_timeout";
+        let late = Outcome {
+            response_code: Some(200),
+            response_code_details: details,
+            ..Outcome::default()
+        };
+        assert_eq!(StatusCode::of_outcome(&late).name(), "DEADLINE_EXCEEDED", "a stream's limit");
     }
 }

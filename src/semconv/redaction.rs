@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-/// The query parameters whose values are replaced unless the configuration says otherwise.
-/// Case-sensitive.
+/// The query parameters whose values are replaced unless the configuration says otherwise: those of the conventions, and what
+/// goes with a signature of Google's or `CloudFront`'s. Case-sensitive.
 pub const SENSITIVE_QUERY_PARAMETERS: &[&str] = &[
     "AWSAccessKeyId",
     "Signature",
@@ -14,12 +14,20 @@ pub const SENSITIVE_QUERY_PARAMETERS: &[&str] = &[
     "X-Amz-Security-Token",
     "sig",
     "X-Goog-Signature",
+    "X-Goog-Credential",
+    "Policy",
+    "Key-Pair-Id",
 ];
+
+/// Those that often hold secrets, and often do not: replaced if the configuration says so. Case-sensitive.
+pub const COMMON_SECRETS: &[&str] =
+    &["access_token", "api_key", "token", "password", "code", "key"];
 
 const REDACTED: &[u8] = b"REDACTED";
 
 /// The query with the values of the sensitive parameters replaced; their keys stay. A key in
-/// percent-encoding is the same key.
+/// percent-encoding is the same key. Parameters are separated by `&` or by `;`; what follows a `;` in a secret, and is no
+/// parameter of its own, is part of the secret.
 #[must_use]
 pub fn query<'a>(query: &'a [u8], sensitive: &[String]) -> Cow<'a, [u8]> {
     let is_sensitive = |parameter: &[u8]| {
@@ -28,15 +36,18 @@ pub fn query<'a>(query: &'a [u8], sensitive: &[String]) -> Cow<'a, [u8]> {
         let key = Cow::from(percent_encoding::percent_decode(key));
         value_follows && sensitive.iter().any(|name| name.as_bytes() == key.as_ref())
     };
-    if !query.split(|byte| *byte == b'&').any(is_sensitive) {
+    if !parameters(query).any(|(_, parameter)| is_sensitive(parameter)) {
         return Cow::Borrowed(query);
     }
     let mut redacted = Vec::with_capacity(query.len());
-    for (position, parameter) in query.split(|byte| *byte == b'&').enumerate() {
-        if position > 0 {
-            redacted.push(b'&');
+    let mut in_secret = false;
+    for (separator, parameter) in parameters(query) {
+        if in_secret && separator == b";" && !parameter.contains(&b'=') {
+            continue;
         }
-        if is_sensitive(parameter) {
+        in_secret = is_sensitive(parameter);
+        redacted.extend_from_slice(separator);
+        if in_secret {
             redacted.extend_from_slice(key_of(parameter));
             redacted.push(b'=');
             redacted.extend_from_slice(REDACTED);
@@ -45,6 +56,22 @@ pub fn query<'a>(query: &'a [u8], sensitive: &[String]) -> Cow<'a, [u8]> {
         }
     }
     Cow::Owned(redacted)
+}
+
+/// The parameters of a query, each with what separates it from the one before.
+fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = Some(query);
+    let mut separator: &[u8] = b"";
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let end = text.iter().position(|byte| b"&;".contains(byte)).unwrap_or(text.len());
+        let (parameter, after) = text.split_at_checked(end)?;
+        let before = separator;
+        if let Some((next, after)) = after.split_at_checked(1) {
+            (separator, rest) = (next, Some(after));
+        }
+        Some((before, parameter))
+    })
 }
 
 /// The authority with user information replaced.
@@ -88,6 +115,14 @@ mod tests {
             ("sig=", "sig=REDACTED", "an empty value"),
             ("design=x", "design=x", "another key that ends so"),
             ("&&", "&&", "empty parameters"),
+            ("a=1;sig=secret;b=2", "a=1;sig=REDACTED;b=2", "between semicolons"),
+            ("a=1;s%69g=secret&b=2", "a=1;s%69g=REDACTED&b=2", "in percent-encoding, too"),
+            ("sig=a;b;c&d;e", "sig=REDACTED&d;e", "semicolons in a secret"),
+            ("sig=a;b;sig=c;d;e=f", "sig=REDACTED;sig=REDACTED;e=f", "between secrets"),
+            ("a;b=1;;", "a;b=1;;", "semicolons and nothing to hide"),
+            ("X-Goog-Credential=x", "X-Goog-Credential=REDACTED", "Google's credential"),
+            ("Policy=x&Key-Pair-Id=y", "Policy=REDACTED&Key-Pair-Id=REDACTED", "CloudFront's"),
+            ("token=x", "token=x", "what is a secret for some alone"),
             ("", "", "an empty query"),
         ];
         for (input, expected, reason) in cases {
@@ -115,8 +150,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_secret_survives(before in "[a-z=&%]{0,20}", after in "[a-z=&%]{0,20}") {
-            let input = format!("{before}&sig=SECRET&{after}");
+        fn no_secret_survives(before in "[a-z=&;%]{0,20}", after in "[a-z=&;%]{0,20}", comma in "[&;]") {
+            let input = format!("{before}{comma}sig=SECRET;SECRET&{after}");
             let output = query(input.as_bytes(), &defaults()).into_owned();
             prop_assert!(!String::from_utf8(output).unwrap().contains("SECRET"));
         }

@@ -1,7 +1,10 @@
 //! The headers of a request that the conventions ask for, found in one pass.
 
-use super::address::{self, HostPort};
+use super::address;
 use super::facts::Origin;
+use super::forwarded::Forwarded;
+use super::target::Target;
+use std::borrow::Cow;
 
 /// A request's headers of interest. Texts are empty where the header is absent; of several headers
 /// with one name the first counts.
@@ -9,15 +12,21 @@ use super::facts::Origin;
 pub struct RequestHeaders<'a> {
     /// `:method`.
     pub method: &'a [u8],
-    /// `:path`, with the query.
+    /// The path of `:path`.
     pub path: &'a [u8],
+    /// The query of `:path`, without its question mark.
+    pub query: Option<&'a [u8]>,
     /// `:authority`, which Envoy fills from `Host`.
     pub authority: &'a [u8],
     /// `user-agent`.
     pub user_agent: &'a [u8],
-    /// `:scheme`, which Envoy fills from the connection or the route.
+    /// `:scheme`, which Envoy fills from the connection or the route, unless it answers before.
     pub scheme: &'a [u8],
-    content_type: &'a [u8],
+    /// The scheme and the authority of `:path`, where that is in the absolute form.
+    target_scheme: &'a [u8],
+    target_authority: &'a [u8],
+    /// `content-type`.
+    pub content_type: &'a [u8],
     forwarded: &'a [u8],
     x_forwarded_for: &'a [u8],
     x_forwarded_host: &'a [u8],
@@ -70,10 +79,14 @@ impl<'a> RequestHeaders<'a> {
                 *field = value;
             }
         }
+        let Target { scheme, authority, path, query } = Target::parse(request.path);
+        (request.target_scheme, request.target_authority) = (scheme, authority);
+        (request.path, request.query) = (path, query);
         request
     }
 
-    /// What kind of request this is (gRPC over HTTP/2, Requests: the content type `application/grpc`, with `+` or `;` after).
+    /// What kind of request this is (gRPC over HTTP/2, Requests): a gRPC call is a POST of the content type `application/grpc`,
+    /// maybe with `+` or `;` after, to `/package.Service/Method`.
     #[must_use]
     pub fn protocol(&self) -> RequestProtocol {
         let is_grpc = match self.content_type.strip_prefix(b"application/grpc") {
@@ -81,64 +94,88 @@ impl<'a> RequestHeaders<'a> {
             Some([next, ..]) => b"+;".contains(next),
             None => false,
         };
-        if is_grpc && !self.path.is_empty() { RequestProtocol::Grpc } else { RequestProtocol::Http }
-    }
-
-    /// `package.Service/Method`.
-    #[must_use]
-    pub fn grpc_method(&self) -> &'a [u8] {
-        let (path, _) = self.path_and_query();
-        path.strip_prefix(b"/").unwrap_or(path)
-    }
-
-    /// Whether this is an export of telemetry: tracing those would trace our own exports.
-    #[must_use]
-    pub fn is_otlp_export(&self) -> bool {
-        // An endpoint may have a path before these (OTLP exporter, section Endpoint URLs for OTLP/HTTP).
-        const HTTP: [&[u8]; 3] = [b"/v1/traces", b"/v1/metrics", b"/v1/logs"];
-        const GRPC: &[u8] = b"opentelemetry.proto.collector.";
-        if self.protocol() == RequestProtocol::Grpc {
-            return self.grpc_method().starts_with(GRPC);
+        if is_grpc && self.method == b"POST" && self.grpc_method().is_some() {
+            RequestProtocol::Grpc
+        } else {
+            RequestProtocol::Http
         }
-        let (path, _) = self.path_and_query();
-        let payload = self.content_type.starts_with(b"application/x-protobuf")
-            || self.content_type.starts_with(b"application/json");
-        self.method == b"POST" && payload && HTTP.iter().any(|end| path.ends_with(end))
     }
 
-    /// The path, and the query without its question mark.
+    /// `package.Service/Method`, if the path has exactly these two segments.
     #[must_use]
-    pub fn path_and_query(&self) -> (&'a [u8], Option<&'a [u8]>) {
-        let mut parts = self.path.splitn(2, |byte| *byte == b'?');
-        (parts.next().unwrap_or_default(), parts.next())
+    pub fn grpc_method(&self) -> Option<&'a [u8]> {
+        let method = self.path.strip_prefix(b"/")?;
+        let mut segments = method.split(|byte| *byte == b'/');
+        let is_call = [segments.next()?, segments.next()?].iter().all(|it| !it.is_empty());
+        (is_call && segments.next().is_none()).then_some(method)
+    }
+
+    /// What the `Forwarded` header says; nothing if it is malformed.
+    #[must_use]
+    pub fn forwarded(&self) -> Forwarded<'a> {
+        Forwarded::parse(self.forwarded).unwrap_or_default()
     }
 
     /// The original client: `Forwarded`, `X-Forwarded-For`; else it is the peer.
     #[must_use]
-    pub fn client_address(&self) -> Option<&'a [u8]> {
-        address::forwarded_for(self.forwarded)
-            .or_else(|| address::first_forwarded_for(self.x_forwarded_for))
+    pub fn client_address(&self, forwarded: &Forwarded<'a>) -> Option<Cow<'a, [u8]>> {
+        let told = forwarded.client.as_ref().and_then(address::forwarded_for);
+        told.or_else(|| address::first_forwarded_for(self.x_forwarded_for).map(Cow::Borrowed))
     }
 
-    /// Where the original request was for. Its scheme: `Forwarded`, `X-Forwarded-Proto`, the connection's; its
-    /// server: `Forwarded`, `X-Forwarded-Host`, `:authority`.
+    /// Where the original request was for. Its scheme: `Forwarded`, `X-Forwarded-Proto`, the request's own; its
+    /// server: `Forwarded`, `X-Forwarded-Host`, the request's own.
     #[must_use]
-    pub fn original(&self) -> Origin<'a> {
-        let scheme = address::forwarded_parameter(self.forwarded, "proto")
-            .or(non_empty(address::first_entry(self.x_forwarded_proto)))
-            .unwrap_or(self.scheme);
-        let authority = address::forwarded_parameter(self.forwarded, "host")
-            .or(non_empty(address::first_entry(self.x_forwarded_host)))
-            .unwrap_or(self.authority);
-        Origin { scheme, authority, server: HostPort::parse(authority) }
+    pub fn original(&self, forwarded: &Forwarded<'a>) -> Origin<'a> {
+        let Origin { scheme, authority } = self.called();
+        let told = forwarded.proto.as_deref().and_then(|told| self.believed(told));
+        let told = told.or_else(|| self.believed(address::first_entry(self.x_forwarded_proto)));
+        let host = (forwarded.host.clone())
+            .or(non_empty(address::first_entry(self.x_forwarded_host)).map(Cow::Borrowed));
+        Origin { scheme: told.unwrap_or(scheme), authority: host.unwrap_or(authority) }
     }
 
     /// Where the request goes on to, whatever is said of the original one.
     #[must_use]
     pub fn called(&self) -> Origin<'a> {
-        let (scheme, authority) = (self.scheme, self.authority);
-        Origin { scheme, authority, server: HostPort::parse(authority) }
+        let scheme = self.told_scheme().unwrap_or(Cow::Borrowed(b"http"));
+        Origin { scheme, authority: Cow::Borrowed(self.authority()) }
     }
+
+    /// The scheme that the request has. A request that Envoy answers before it has filled `:scheme` may still have the
+    /// absolute form, or `X-Forwarded-Proto`, from which Envoy would have filled it.
+    #[must_use]
+    pub fn told_scheme(&self) -> Option<Cow<'a, [u8]>> {
+        let told = [self.target_scheme, address::first_entry(self.x_forwarded_proto)];
+        let told = || told.into_iter().find_map(known_scheme).map(Cow::Borrowed);
+        non_empty(self.scheme).map(scheme).or_else(told)
+    }
+
+    /// The authority of the target in the absolute form, which goes before any other (RFC 9112, section 3.2.2); else `:authority`.
+    fn authority(&self) -> &'a [u8] {
+        non_empty(self.target_authority).unwrap_or(self.authority)
+    }
+
+    /// The scheme that a header tells of, if it is one of HTTP's, or the one that the request has.
+    fn believed(&self, told: &[u8]) -> Option<Cow<'a, [u8]>> {
+        let same = !told.is_empty() && told.eq_ignore_ascii_case(self.scheme);
+        known_scheme(told).map(Cow::Borrowed).or_else(|| same.then(|| scheme(self.scheme)))
+    }
+}
+
+/// A scheme in lower case, as all are (RFC 3986, section 3.1).
+fn scheme(value: &[u8]) -> Cow<'_, [u8]> {
+    if value.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(value.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(value)
+    }
+}
+
+/// A scheme of HTTP or of WebSocket, in any case.
+fn known_scheme(value: &[u8]) -> Option<&'static [u8]> {
+    const KNOWN: [&[u8]; 4] = [b"http", b"https", b"ws", b"wss"];
+    KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn non_empty(value: &[u8]) -> Option<&[u8]> {
@@ -179,53 +216,94 @@ mod tests {
                 "X-Forwarded next",
             ),
             (&[authority, scheme], None, "a.example", "http", "the request itself last"),
-            (&[], None, "", "", "nothing"),
+            (&[], None, "", "http", "nothing"),
         ];
         for (headers, client, server, scheme, reason) in cases {
             let request = read(headers);
-            assert_eq!(request.client_address(), client.map(str::as_bytes), "{reason}");
-            assert_eq!(request.original().server.host, server.as_bytes(), "{reason}");
-            assert_eq!(request.original().scheme, scheme.as_bytes(), "{reason}");
+            let forwarded = request.forwarded();
+            let address = request.client_address(&forwarded);
+            assert_eq!(address.as_deref(), client.map(str::as_bytes), "{reason}");
+            let original = request.original(&forwarded);
+            assert_eq!(original.server().host, server.as_bytes(), "{reason}");
+            assert_eq!(&*original.scheme, scheme.as_bytes(), "{reason}");
         }
     }
 
     #[test]
-    fn grpc_and_otlp_are_recognized() {
-        let (post, traces) = ((":method", "POST"), (":path", "/v1/traces"));
-        let protobuf = ("content-type", "application/x-protobuf");
-        let grpc = ("content-type", "application/grpc+proto");
-        let export = (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-        let cases: &[(&[(&str, &str)], bool, bool, &str)] = &[
-            (&[post, traces, protobuf], false, true, "OTLP over HTTP"),
-            (
-                &[post, (":path", "/v1/logs?x=1"), ("content-type", "application/json; a=b")],
-                false,
-                true,
-                "JSON, logs, a query",
-            ),
-            (&[(":method", "GET"), traces, protobuf], false, false, "another method"),
-            (&[post, (":path", "/v1/tracesx"), protobuf], false, false, "another path"),
-            (&[post, (":path", "/otlp/v1/traces"), protobuf], false, true, "a path before it"),
-            (&[post, traces], false, false, "no content type"),
-            (&[post, export, grpc], true, true, "OTLP over gRPC"),
-            (&[post, (":path", "/a.B/C"), grpc], true, false, "another service"),
-            (
-                &[post, (":path", "/a.B/C"), ("content-type", "application/grpc")],
-                true,
-                false,
-                "plain gRPC",
-            ),
-            (
-                &[post, (":path", "/a.B/C"), ("content-type", "application/grpc-web")],
-                false,
-                false,
-                "gRPC-Web is another protocol",
-            ),
+    fn schemes_are_lower_case_and_those_of_strangers_are_known_ones() {
+        // `:scheme`, Forwarded's proto, X-Forwarded-Proto; the original scheme, the called one.
+        let cases = [
+            ("http", "HTTPS", "", "https", "http", "Forwarded in upper case"),
+            ("http", "", "Https", "https", "http", "X-Forwarded-Proto in mixed case"),
+            ("HTTPS", "", "", "https", "https", "the request's own in upper case"),
+            ("http", "ws", "wss", "ws", "http", "a WebSocket"),
+            ("http", "", "wss, http", "wss", "http", "the first of a list"),
+            ("http", "javascript", "", "http", "http", "not a scheme of HTTP"),
+            ("http", "ftp", "https", "https", "http", "nor this, but the next source's is"),
+            ("http", "", "<script>", "http", "http", "no scheme at all"),
+            ("http", "", " , https", "http", "http", "an empty entry"),
+            ("FTP", "ftp", "", "ftp", "ftp", "what the request really has"),
+            ("ftp", "Gopher", "FTP", "ftp", "ftp", "told by either header"),
+            ("ftp", "FTP", "https", "ftp", "ftp", "the first that is believed"),
+            ("", "", "HTTPS", "https", "https", "X-Forwarded-Proto, where there is no other"),
+            ("", "https", "", "https", "http", "where there is none at all"),
+            ("", "ftp", "ftp", "http", "http", "nor one that is believed"),
         ];
-        for (headers, is_grpc, is_otlp, reason) in cases {
+        for (scheme, proto, x_forwarded_proto, original, called, reason) in cases {
+            let forwarded = format!("proto={proto}");
+            let headers = [
+                (":scheme", scheme),
+                ("forwarded", if proto.is_empty() { "" } else { &forwarded }),
+                ("x-forwarded-proto", x_forwarded_proto),
+            ];
+            let request = read(&headers);
+            let found = request.original(&request.forwarded()).scheme;
+            assert_eq!(&*found, original.as_bytes(), "{reason}");
+            assert_eq!(&*request.called().scheme, called.as_bytes(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_may_be_told_by_the_target_alone() {
+        let cases = [
+            ("HTTPS://h/", "", Some("https"), "the absolute form"),
+            ("ftp://h/", "https", Some("https"), "of another scheme"),
+            ("https://h/", "http", Some("https"), "before X-Forwarded-Proto"),
+            ("/", "http", Some("http"), "X-Forwarded-Proto"),
+            ("/", "", None, "nothing"),
+        ];
+        for (path, proto, expected, reason) in cases {
+            let headers = [(":path", path), ("x-forwarded-proto", proto)];
+            let told = read(&headers).told_scheme();
+            assert_eq!(told.as_deref(), expected.map(str::as_bytes), "{reason}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_recognized() {
+        let (post, grpc) = ((":method", "POST"), ("content-type", "application/grpc+proto"));
+        let call = (":path", "/a.B/C");
+        let cases: &[(&[(&str, &str)], bool, &str)] = &[
+            (&[post, call, grpc], true, "gRPC"),
+            (&[post, call, ("content-type", "application/grpc")], true, "plain gRPC"),
+            (&[post, call, ("content-type", "application/grpc;a=b")], true, "with a parameter"),
+            (&[post, call, ("content-type", "application/grpc-web")], false, "gRPC-Web is another"),
+            (&[post, call, ("content-type", "application/x-protobuf")], false, "plain HTTP"),
+            (&[post, call], false, "no content type"),
+            (&[(":method", "GET"), call, grpc], false, "gRPC is a POST"),
+            (&[post, (":path", "/a.B"), grpc], false, "one segment"),
+            (&[post, (":path", "/a.B/C/d"), grpc], false, "three segments"),
+            (&[post, (":path", "/a.B/C/"), grpc], false, "a slash at the end"),
+            (&[post, (":path", "/a.B/"), grpc], false, "an empty method"),
+            (&[post, (":path", "//C"), grpc], false, "an empty service"),
+            (&[post, (":path", "a.B/C"), grpc], false, "no slash before it"),
+            (&[post, (":path", "/"), grpc], false, "a slash alone"),
+            (&[post, (":path", "/a.B/C?/d"), grpc], true, "a query is no segment"),
+            (&[post, grpc], false, "no path"),
+        ];
+        for (headers, is_grpc, reason) in cases {
             let request = read(headers);
             assert_eq!(request.protocol() == RequestProtocol::Grpc, *is_grpc, "{reason}");
-            assert_eq!(request.is_otlp_export(), *is_otlp, "{reason}");
         }
     }
 

@@ -2,13 +2,12 @@
 //!
 //! Facts come in, encoded attributes go out; where facts come from, and how attributes are encoded, is not here.
 
-use super::facts::{Facts, Rpc};
-use super::{Description, HttpConfig, HttpSpanConfig, envoy, http, put, redaction};
+use super::facts::{Facts, Method, Rpc};
+use super::{Description, HttpConfig, HttpSpanConfig, envoy, grpc, http, put, redaction};
 use crate::envoy::headers::Headers;
-use crate::otlp::attributes::Attributes;
+use crate::otlp::attributes::{Attributes, limited};
 use crate::otlp::{SpanKind, SpanStatus};
 use crate::semconv::address::HostPort;
-use std::borrow::Cow;
 
 const CLIENT_ADDRESS: &str = "client.address";
 const ERROR_TYPE: &str = "error.type";
@@ -22,6 +21,7 @@ const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
 const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 const RPC_METHOD: &str = "rpc.method";
+const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 const RPC_REQUEST_METADATA: &str = "rpc.request.metadata.";
 const RPC_RESPONSE_METADATA: &str = "rpc.response.metadata.";
 const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
@@ -33,6 +33,12 @@ const URL_PATH: &str = "url.path";
 const URL_QUERY: &str = "url.query";
 const URL_SCHEME: &str = "url.scheme";
 const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+/// What stands for a method that is not known.
+const OTHER: &[u8] = b"_OTHER";
+
+/// How many characters the name of a span has at most: some are told by strangers.
+const MAX_NAME_LENGTH: usize = 256;
 
 /// Describes one side of a request: its attributes are added, the rest is returned.
 pub(super) fn describe<'a>(
@@ -46,7 +52,7 @@ pub(super) fn describe<'a>(
         SpanKind::Client => &config.client,
     };
     let (name, error) = if let Some(rpc) = facts.rpc {
-        (write_grpc(kind, facts, rpc, attributes), rpc.status.error_type(kind))
+        (write_grpc(kind, facts, rpc, attributes), grpc::error_type(kind, facts, rpc.status))
     } else {
         let name = write_http(kind, facts, config, of_kind, attributes);
         (name, http::error_type(kind, facts))
@@ -69,7 +75,7 @@ pub(super) fn describe<'a>(
     let captured = &of_kind.response_captured_headers;
     write_captured(of_response, captured, facts.response_headers, attributes);
     let status = if error.is_some() { SpanStatus::Error } else { SpanStatus::Unset };
-    Description { name, status }
+    Description { name: limited(name, Some(MAX_NAME_LENGTH)), status }
 }
 
 /// Writes the exchange and gives the span's name.
@@ -79,7 +85,7 @@ fn write_http<'a>(
     config: &HttpConfig,
     of_kind: &HttpSpanConfig,
     attributes: &mut Attributes,
-) -> Cow<'a, str> {
+) -> &'a [u8] {
     let name = write_method(facts.method, &of_kind.known_methods, attributes);
     write_url(kind, facts, config, attributes);
     if let Some(code) = facts.status {
@@ -88,7 +94,7 @@ fn write_http<'a>(
     let attempts = facts.outcome.request_attempt_count;
     match kind {
         SpanKind::Server => {
-            put(attributes, CLIENT_ADDRESS, facts.client.unwrap_or(facts.downstream.host));
+            put(attributes, CLIENT_ADDRESS, &facts.client);
             put(attributes, NETWORK_PROTOCOL_VERSION, facts.protocol_version);
         }
         SpanKind::Client if attempts > 1 => {
@@ -101,18 +107,14 @@ fn write_http<'a>(
 
 /// Writes the method and gives the span's name (HTTP spans, sections Name and `http.request.method`): a known one as it is, another
 /// as `_OTHER` with the original beside. Case matters.
-fn write_method<'a>(
-    method: &'a [u8],
-    known: &[String],
-    attributes: &mut Attributes,
-) -> Cow<'a, str> {
+fn write_method<'a>(method: &'a [u8], known: &[String], attributes: &mut Attributes) -> &'a [u8] {
     if known.iter().any(|name| name.as_bytes() == method) {
         attributes.string(HTTP_REQUEST_METHOD, method);
-        String::from_utf8_lossy(method)
+        method
     } else {
-        attributes.string(HTTP_REQUEST_METHOD, b"_OTHER");
+        attributes.string(HTTP_REQUEST_METHOD, OTHER);
         put(attributes, HTTP_REQUEST_METHOD_ORIGINAL, method);
-        Cow::Borrowed("HTTP")
+        b"HTTP"
     }
 }
 
@@ -121,54 +123,66 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
     let query = facts.query.map(|query| redaction::query(query, sensitive));
     match kind {
         SpanKind::Server => {
-            put(attributes, URL_SCHEME, facts.original.scheme);
+            put(attributes, URL_SCHEME, &facts.original.scheme);
             put(attributes, URL_PATH, facts.path);
             if let Some(query) = query {
                 attributes.string(URL_QUERY, &query);
             }
             put(attributes, USER_AGENT_ORIGINAL, facts.user_agent);
-            write_server(facts.original.server, attributes);
+            write_server(facts.original.server(), attributes);
         }
-        // A request that Envoy could not read has no URL.
-        SpanKind::Client if facts.called.authority.is_empty() || facts.called.scheme.is_empty() => {
-        }
+        // A request without a host has no URL.
+        SpanKind::Client if facts.called.authority.is_empty() => {}
         SpanKind::Client => {
-            let scheme = facts.called.scheme;
-            let authority = redaction::authority(facts.called.authority);
+            let scheme = &*facts.called.scheme;
+            let authority = redaction::authority(&facts.called.authority);
             let path = facts.path;
             let mut url = Vec::with_capacity(scheme.len() + authority.len() + path.len() + 64);
             url.extend_from_slice(scheme);
             url.extend_from_slice(b"://");
             url.extend_from_slice(&authority);
-            url.extend_from_slice(path);
+            // The asterisk form has a URL without a path (RFC 9112, section 3.3).
+            url.extend_from_slice(if path == b"*" { b"" } else { path });
             if let Some(query) = query {
                 url.push(b'?');
                 url.extend_from_slice(&query);
             }
             attributes.string(URL_FULL, &url);
-            let server = facts.called.server;
+            let server = facts.called.server();
             let port = server.port.or_else(|| http::default_port(scheme));
             write_server(HostPort { port, ..server }, attributes);
         }
     }
 }
 
-/// Writes the call and gives the span's name.
+/// Writes the call and gives the span's name (RPC spans, section Name, and `rpc.method`): a method that is not known is `_OTHER`
+/// with the original beside.
 fn write_grpc<'a>(
     kind: SpanKind,
     facts: &Facts<'_>,
     rpc: Rpc<'a>,
     attributes: &mut Attributes,
-) -> Cow<'a, str> {
-    attributes.string(RPC_SYSTEM_NAME, b"grpc");
-    attributes.string(RPC_METHOD, rpc.method);
-    let origin = match kind {
-        SpanKind::Server => facts.original,
-        SpanKind::Client => facts.called,
+) -> &'a [u8] {
+    const SYSTEM: &[u8] = b"grpc";
+    attributes.string(RPC_SYSTEM_NAME, SYSTEM);
+    let name = match rpc.method {
+        Method::Known(method) => {
+            attributes.string(RPC_METHOD, method);
+            method
+        }
+        Method::Other(method) => {
+            attributes.string(RPC_METHOD, OTHER);
+            attributes.string(RPC_METHOD_ORIGINAL, method);
+            SYSTEM
+        }
     };
-    write_server(origin.server, attributes);
+    let origin = match kind {
+        SpanKind::Server => &facts.original,
+        SpanKind::Client => &facts.called,
+    };
+    write_server(origin.server(), attributes);
     attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
-    String::from_utf8_lossy(rpc.method)
+    name
 }
 
 fn write_server(server: HostPort<'_>, attributes: &mut Attributes) {
@@ -189,8 +203,7 @@ fn write_peer(kind: SpanKind, facts: &Facts<'_>, attributes: &mut Attributes) {
         SpanKind::Client => facts.upstream,
     };
     put(attributes, NETWORK_PEER_ADDRESS, peer.host);
-    // A proxy that trusts X-Forwarded-For knows the client's address, but not its port.
-    if let Some(port) = peer.port.filter(|port| *port != 0) {
+    if let Some(port) = peer.port {
         attributes.int(NETWORK_PEER_PORT, i64::from(port));
     }
 }

@@ -12,7 +12,7 @@ use crate::otlp::attributes::Attributes;
 use crate::probe::{Needed, RequestSource};
 use crate::propagation::changes::Changes;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
-use crate::semconv::{Conventions, Facts, RequestHeaders};
+use crate::semconv::{Conventions, Facts, RequestHeaders, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Part, Sampling};
 use crate::stats::Metric;
 use std::time::Duration;
@@ -67,10 +67,15 @@ impl Tracer {
         Started { changes: &self.changes, span }
     }
 
-    /// Starts a request that ends before it reached this filter: nobody reads its headers any more.
+    /// Starts a request that ends before it reached this filter: nobody reads its headers any more. Envoy answers some before it
+    /// has filled `:scheme`; only of these it is asked what it would have filled it from.
     pub fn start_late(&mut self, request: &impl RequestSource) -> Option<OpenSpan> {
         self.resume(request).or_else(|| {
-            let headers = self.probe.all_headers(request);
+            let mut headers = self.probe.all_headers(request);
+            let is_told = RequestHeaders::read(headers.iter()).told_scheme().is_some();
+            if !is_told && !request.attribute("connection.tls_version").is_empty() {
+                headers.add(b":scheme", b"https");
+            }
             let parent = self.propagators.extract(&headers);
             self.begin(request, Some(headers), parent)
         })
@@ -90,14 +95,17 @@ impl Tracer {
         Some(self.redirected.remove(place).span)
     }
 
-    /// Decides on a request and gives it an identity. An export of telemetry that would be kept is left alone: to trace
-    /// those would be to trace our own exports.
+    /// Decides on a request and gives it an identity. An export of telemetry is left alone, whatever the sampler would say. It is
+    /// known by its headers: one that is let go without anything to read them for passes as any other request.
     fn begin(
         &mut self,
         request: &impl RequestSource,
         headers: Option<Headers>,
         parent: Option<SpanContext>,
     ) -> Option<OpenSpan> {
+        if headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
+            return None;
+        }
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
         let decision = self.decide(request, headers.as_ref(), trace_id, parent.as_ref());
         let sampling = match decision.recording {
@@ -122,12 +130,12 @@ impl Tracer {
             self.inject(&context, parent.as_ref(), headers.as_ref());
             return None;
         };
+        let is_looked_at = headers.is_some();
         let headers = headers.unwrap_or_else(|| self.probe.all_headers(request));
-        let of_interest = RequestHeaders::read(headers.iter());
-        if of_interest.is_otlp_export() {
+        if !is_looked_at && self.is_left_alone(&headers) {
             return None;
         }
-        let protocol = of_interest.protocol();
+        let protocol = RequestHeaders::read(headers.iter()).protocol();
         self.stats.count(Metric::Started, 1);
         self.inject(&context, parent.as_ref(), Some(&headers));
         let headers = headers.hold(|name, value| {
@@ -149,6 +157,14 @@ impl Tracer {
             self.note_kept(&span);
         }
         Some(span)
+    }
+
+    /// Whether a request with these headers is an export of telemetry that is to be left alone; then it is counted.
+    fn is_left_alone(&mut self, headers: &Headers) -> bool {
+        let is_left_alone =
+            self.telemetry_exports == TelemetryExports::LeftAlone && telemetry::is_export(headers);
+        self.stats.count(Metric::TelemetryExports, usize::from(is_left_alone));
+        is_left_alone
     }
 
     fn decide(

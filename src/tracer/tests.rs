@@ -29,6 +29,8 @@ struct Request {
     headers: Vec<(String, String)>,
     /// What passes before this one have left.
     marks: Vec<u8>,
+    /// `connection.tls_version`.
+    tls_version: &'static str,
     asked: RefCell<Vec<String>>,
 }
 
@@ -60,7 +62,10 @@ impl RequestSource for Request {
 
     fn attribute(&self, name: &str) -> Vec<u8> {
         self.asked.borrow_mut().push(name.to_owned());
-        Vec::new()
+        match name {
+            "connection.tls_version" => self.tls_version.into(),
+            _ => Vec::new(),
+        }
     }
 
     fn now(&self) -> Duration {

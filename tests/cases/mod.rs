@@ -93,6 +93,24 @@ pub(crate) fn cases() -> Vec<Case> {
         grpc("gRPC, a failure in trailers", "/test.Echo/Internal", "INTERNAL", Some("INTERNAL")),
         grpc("gRPC without trailers", "/test.Echo/TrailersOnly", "NOT_FOUND", None),
         Case {
+            name: "grpc",
+            ..grpc(
+                "gRPC, no such method",
+                "/test.Echo/Unimplemented",
+                "UNIMPLEMENTED",
+                Some("UNIMPLEMENTED"),
+            )
+        },
+        Case {
+            name: "grpc",
+            attempts: 0,
+            flags: &["NR"],
+            call: Call::grpc("/test.Echo/Unary").header("x-no-route", "1"),
+            ..grpc("gRPC, no route", "", "UNIMPLEMENTED", Some("UNIMPLEMENTED"))
+        },
+        Case { name: "POST", ..case("gRPC that calls no method", Call::grpc("/"), 200) },
+        case("gRPC that is no POST", Call::grpc("/test.Echo/Unary").method("GET"), 200),
+        Case {
             flags: &["UF"],
             ..grpc("gRPC, nobody there", "/test.Gone/Unary", "UNAVAILABLE", Some("UNAVAILABLE"))
         },
@@ -121,8 +139,11 @@ pub(crate) fn bootstrap(edge: Bootstrap) -> Result<Bootstrap> {
         json!({"cluster": "upstream", "internal_redirect_policy": {"max_internal_redirects": 1}});
     let retry =
         json!({"cluster": "upstream", "retry_policy": {"retry_on": "5xx", "num_retries": 3}});
+    // The file's route for gRPC takes all of it.
+    let grpc = json!([{"name": "x-no-route", "present_match": true, "invert_match": true}]);
     edge.cluster("closed", closed)?
         .default_route_match("ingress", routable)?
+        .replace("\"grpc\":{}", &format!("\"grpc\":{{}},\"headers\":{grpc}"))?
         .route("ingress", direct)?
         .route("ingress", to("/refused", json!({"cluster": "closed"})))?
         .route("ingress", to("/delay", json!({"cluster": "upstream", "timeout": "0.2s"})))?
@@ -146,7 +167,9 @@ pub(crate) fn check(case: &Case, version: &str, span: &Span) {
         }
         Status::Grpc(status) => {
             assert_eq!(span.text("rpc.response.status_code").as_deref(), Some(status), "{reason}");
-            assert_eq!(Some(&span.span.name), span.text("rpc.method").as_ref(), "{reason}");
+            let method = span.text("rpc.method").unwrap_or_default();
+            let expected = if case.name.is_empty() { &method } else { case.name };
+            assert_eq!(span.span.name, expected, "{reason}");
         }
     }
     assert_eq!(span.text("error.type").as_deref(), case.error, "{reason}");

@@ -34,7 +34,8 @@ const HTTP_SERVER: &[Row] = &[
     ("http.request.method_original", Text, Optional),
     ("http.response.status_code", Int, Optional),
     ("http.route", Text, Optional),
-    ("network.peer.address", Text, Required),
+    // Where Envoy trusts X-Forwarded-For, nobody tells.
+    ("network.peer.address", Text, Optional),
     ("network.peer.port", Int, Optional),
     ("network.protocol.version", Text, Required),
     ("server.address", Text, Optional),
@@ -58,6 +59,7 @@ const HTTP_CLIENT: &[Row] = &[
 
 const GRPC: &[Row] = &[
     ("rpc.method", Text, Required),
+    ("rpc.method_original", Text, Optional),
     ("rpc.system.name", Text, Required),
     ("rpc.response.status_code", Text, Required),
     ("error.type", Text, Optional),
@@ -115,6 +117,10 @@ pub(crate) fn check(span: &Span) {
         let Some((_, expected, _)) = row else { panic!("{key} is not in the conventions: {name}") };
         assert_eq!(found, *expected, "{key}: {name}");
     }
+    let (other, original) = ("_OTHER", "rpc.method_original");
+    let is_other = span.text("rpc.method").as_deref() == Some(other);
+    assert_eq!(attributes.contains_key(original), is_other, "{original} goes with {other}: {name}");
+    assert!(!span.span.name.is_empty() && span.span.name.chars().count() <= 256, "{name}");
     let failed = attributes.contains_key("error.type");
     assert_eq!(span.is_error(), failed, "error.type goes with the status: {name}");
     let status = span.span.status.clone().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use super::with_environment;
 use crate::config::{Config, Parsed};
+use crate::resource::AttributeValue;
 
 /// Who can say something of a setting, in turn.
 struct Sources {
@@ -189,5 +190,37 @@ fn the_first_source_that_speaks_counts() {
             check("{}", &said[index..], expected);
         }
         check("{}", &[], default);
+    }
+}
+
+#[test]
+fn a_service_without_a_name_is_not_named() {
+    let attributes = |value: &str| {
+        format!(
+            r#"{{"attributes": [{{"name": "service.name", "value": "{value}"}}, {{"name": "a", "value": ""}}]}}"#
+        )
+    };
+    let (name, list) = ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES");
+    let cases = [
+        (attributes(""), [(name, "x"), (list, "b=1")], Some("x"), "the next source's name"),
+        (attributes(" "), [(name, "x"), (list, "b=1")], Some("x"), "white space is no name"),
+        (attributes("y"), [(name, "x"), (list, "b=1")], Some("y"), "a name"),
+        (
+            r#"{"attributes_list": "service.name="}"#.to_owned(),
+            [(name, ""), (list, "service.name=z")],
+            Some("z"),
+            "the last source's",
+        ),
+        ("{}".to_owned(), [(name, ""), (list, "service.name=,b=1")], None, "nobody has one"),
+        ("{}".to_owned(), [(name, " "), (list, "service.name=%20")], None, "nor here"),
+    ];
+    for (resource, variables, expected, reason) in cases {
+        let json = format!(r#"{{"resource": {resource}}}"#);
+        let resource = with_environment(&json, &variables).config.resource;
+        let found = resource.iter().find(|(name, _)| name == "service.name");
+        let expected = expected.map(|it| AttributeValue::String(it.to_owned()));
+        assert_eq!(found.map(|(_, value)| value), expected.as_ref(), "{reason}");
+        let empty = resource.iter().any(|(name, _)| name == "a");
+        assert_eq!(empty, json.contains("\"a\""), "{reason}: another attribute may be empty");
     }
 }

@@ -150,13 +150,13 @@ fn a_span_that_is_too_large_is_cut_or_lost() {
         assert_eq!(found, Some(length), "{reason}");
     }
     let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
-    let path = format!("/{}", "x".repeat(2000));
+    let path = format!("/shop.Cart/{}", "x".repeat(2000));
     let headers =
         [(":method", "POST"), (":path", path.as_str()), ("content-type", "application/grpc")];
     let span = start(&mut tracer, &Request::new(&headers));
     tracer.end(span, outcome(&[]));
-    assert!(counters(&mut tracer).contains(&(too_large, 1)), "its name is not cut");
-    assert_eq!(tracer.held(), held(0, 0, 0));
+    assert!(counters(&mut tracer).contains(&(truncated, 1)), "a long gRPC method's name");
+    assert_eq!(tracer.held(), held(0, 1, 0));
 }
 
 #[test]

@@ -248,6 +248,28 @@ fn a_request_that_an_earlier_filter_answered_is_a_span() {
 }
 
 #[test]
+fn a_request_that_was_answered_before_it_had_a_scheme_gets_one() {
+    const PLAIN: [(&str, &str); 3] = [(":method", "GET"), (":path", "/"), (":authority", "shop")];
+    let (tls, asked) = ("TLSv1.3", "all headers, connection.tls_version");
+    let cases: [(&[(&str, &str)], _, _, _, _); 5] = [
+        (&[], "", "http", asked, "over a plain connection"),
+        (&[], tls, "https", asked, "over TLS"),
+        (&[("x-forwarded-proto", "HTTP")], tls, "http", "all headers", "what a proxy before says"),
+        (&[("x-forwarded-proto", "ftp")], tls, "https", asked, "but not anything"),
+        (&[(":scheme", "http")], tls, "http", "all headers", "what Envoy has filled"),
+    ];
+    for (headers, tls_version, scheme, expected, reason) in cases {
+        let mut tracer = tracer("{}");
+        let request = Request { tls_version, ..Request::new(&[&PLAIN, headers].concat()) };
+        let span = tracer.start_late(&request).expect("it is kept");
+        assert_eq!(request.asked.take().join(", "), expected, "{reason}");
+        tracer.end(span, outcome(&[("response.code", "307")]));
+        let spans = spans(&mut tracer);
+        assert_eq!(spans[0].text("url.scheme").as_deref(), Some(scheme), "{reason}");
+    }
+}
+
+#[test]
 fn what_a_request_needed_decides_what_the_next_is_asked() {
     let asked = |tracer: &mut Tracer, headers: &[(&str, &str)]| {
         let request = Request::get(headers);
@@ -277,6 +299,26 @@ fn of_many_headers_a_span_has_what_it_needs() {
     let span = spans(&mut tracer).remove(0);
     assert_eq!(span.text("user_agent.original").as_deref(), Some("curl"));
     assert_eq!(span.texts("http.request.header.x-tenant"), Some(vec!["a".to_owned()]));
+}
+
+#[test]
+fn names_are_bounded() {
+    let long = "M".repeat(1000);
+    let path = format!("/shop.\u{e4}\u{f6}/{long}");
+    let methods = format!(
+        r#"{{"instrumentation/development": {{"general": {{"http": {{"server": {{"known_methods": ["{long}"]}}}}}}}}}}"#
+    );
+    let grpc = [(":method", "POST"), (":path", &path), ("content-type", "application/grpc")];
+    let cases = [
+        ("{}", grpc.as_slice(), format!("shop.\u{e4}\u{f6}/{}", "M".repeat(248)), "a gRPC method"),
+        (&methods, &[(":method", &long)], "M".repeat(256), "a method that is known"),
+    ];
+    for (json, headers, expected, reason) in cases {
+        let mut tracer = tracer(json);
+        let span = start(&mut tracer, &Request::new(headers));
+        tracer.end(span, outcome(&[("response.code", "200")]));
+        assert_eq!(spans(&mut tracer)[0].span.name, expected, "{reason}");
+    }
 }
 
 /// Keeps what fails, with a probability of one half.

@@ -145,6 +145,20 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Sets options that a cluster has for each version of HTTP, such as `max_stream_duration`. It speaks what it was told to.
+    ///
+    /// # Errors
+    /// There is no such cluster, or it was not told what to speak.
+    pub fn cluster_protocol(mut self, name: &str, options: Value) -> Result<Self> {
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
+        let cluster = clusters.iter_mut().find(|it| it["name"] == name);
+        let extensions =
+            &mut cluster.context("no such cluster")?["typed_extension_protocol_options"];
+        let protocol = extensions.get_mut("envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
+        protocol.context("no protocol")?["common_http_protocol_options"] = options;
+        Ok(self)
+    }
+
     /// Takes a cluster away.
     ///
     /// # Errors
@@ -305,6 +319,46 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Makes a listener speak TLS.
+    ///
+    /// # Errors
+    /// There is no such listener.
+    pub fn tls(mut self, name: &str, certificate: &Certificate) -> Result<Self> {
+        self.in_listener(name, "/filter_chains/0")?["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "common_tls_context": tls_context(certificate),
+            },
+        });
+        Ok(self)
+    }
+
+    /// Makes a listener one for other parts of Envoy alone, and sends a cluster's requests to it, for an endpoint that is known by
+    /// this id.
+    ///
+    /// # Errors
+    /// There is no such listener, or no such cluster.
+    pub fn internal(mut self, listener: &str, cluster: &str, endpoint_id: &str) -> Result<Self> {
+        let part = self.listener(listener)?;
+        part["address"] = Value::Null;
+        part["internal_listener"] = json!({});
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
+        let part = clusters.iter_mut().find(|it| it["name"] == cluster);
+        let part = part.context("no such cluster")?;
+        let address = json!({"server_listener_name": listener, "endpoint_id": endpoint_id});
+        part["type"] = json!("STATIC");
+        part["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] =
+            json!({"envoy_internal_address": address});
+        self.0["bootstrap_extensions"] = json!([{
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+            },
+        }]);
+        Ok(self)
+    }
+
     /// Makes a listener speak HTTP/3, over QUIC.
     ///
     /// # Errors
@@ -321,10 +375,7 @@ impl Bootstrap {
             "name": "envoy.transport_sockets.quic",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
-                "downstream_tls_context": {"common_tls_context": {"tls_certificates": [{
-                    "certificate_chain": {"inline_string": certificate.chain},
-                    "private_key": {"inline_string": certificate.key},
-                }]}},
+                "downstream_tls_context": {"common_tls_context": tls_context(certificate)},
             },
         });
         Ok(self)
@@ -357,6 +408,13 @@ pub enum Place {
     First,
     /// After it.
     BeforeRouter,
+}
+
+fn tls_context(certificate: &Certificate) -> Value {
+    json!({"tls_certificates": [{
+        "certificate_chain": {"inline_string": certificate.chain},
+        "private_key": {"inline_string": certificate.key},
+    }]})
 }
 
 fn cluster(name: &str, host: &str, port: u16) -> Value {

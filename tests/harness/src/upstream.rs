@@ -128,7 +128,10 @@ impl Upstream {
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         if is_grpc {
-            return Ok(grpc(second.unwrap_or_default()));
+            return Ok(match second.unwrap_or_default() {
+                "Hang" => std::future::pending().await,
+                method => grpc(method),
+            });
         }
         if request.method() == http::Method::HEAD {
             return Ok(status(200));
@@ -215,13 +218,18 @@ const STATUSES: [&str; 17] = [
 ];
 
 /// A method named after a status answers with it in the trailers; `TrailersOnly` answers `NOT_FOUND`
-/// without a body; anything else is a success.
+/// without a body; `Stall` sends a message and then nothing more; `Hang` does not answer at all; anything else is a success.
 fn grpc(method: &str) -> Response<Body> {
     let code = STATUSES.iter().position(|status| *status == method).unwrap_or_default();
     let mut response = if method == "TrailersOnly" {
         let mut response = Response::new(Full::default().boxed());
         response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
         response
+    } else if method == "Stall" {
+        let message = Ok(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0])));
+        let frames = futures_util::stream::iter([message]);
+        let stalled = frames.chain(futures_util::stream::pending());
+        Response::new(BodyExt::boxed(StreamBody::new(stalled)))
     } else {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from(code));
