@@ -1,5 +1,7 @@
 //! The limits of the queue and of what is sent at once: of the batch processor, of the key `envoy`,
 //! and of the variables `OTEL_BSP_*`.
+//!
+//! How long a request may take is the exporter's.
 
 use super::cursor::Object;
 use super::environment::Variables;

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, for the person who wrote it.
+//! What is wrong with a configuration, for the person who wrote it. What may stand in it is `cursor`'s affair.
 
 use std::fmt;
 

@@ -1,5 +1,7 @@
 //! How much of a span's attributes is kept: `tracer_provider.limits`, `attribute_limits`,
 //! `OTEL_SPAN_ATTRIBUTE_*_LIMIT` and `OTEL_ATTRIBUTE_*_LIMIT`, the first that says something.
+//!
+//! Links and events, which the schema limits, too, are what our spans don't have.
 
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;

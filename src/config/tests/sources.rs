@@ -40,6 +40,13 @@ const SOURCES: &[Sources] = &[
         default: "false",
     },
     Sources {
+        setting: |config| config.disabled.to_string(),
+        document: r#"{"disabled": true}"#,
+        of_document: "true",
+        variables: &[("OTEL_SDK_DISABLED", "FALSE", "false")],
+        default: "false",
+    },
+    Sources {
         setting: |config| format!("{:?}", config.sampler),
         document: r#"{"tracer_provider": {"sampler": {"always_on": null}}}"#,
         of_document: "AlwaysOn",
@@ -138,17 +145,17 @@ const SOURCES: &[Sources] = &[
     },
     Sources {
         setting: |config| format!("{:?}", config.exporter.protocol),
-        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"encoding": "protobuf"}}}}]}}"#,
-        of_document: "HttpProtobuf",
+        document: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"encoding": "json"}}}}]}}"#,
+        of_document: "HttpJson",
         variables: &[
-            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "HttpJson"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "Grpc"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf", "HttpProtobuf"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "HttpJson"),
         ],
         default: "HttpProtobuf",
     },
     Sources {
         setting: |config| config.limits.attribute_count.to_string(),
-        document: r#"{"tracer_provider": {"limits": {"attribute_count_limit": 1}}}"#,
+        document: r#"{"tracer_provider": {"limits": {"attribute_count_limit": 1}}, "attribute_limits": {"attribute_count_limit": 5}}"#,
         of_document: "1",
         variables: COUNTS,
         default: "128",
@@ -162,7 +169,7 @@ const SOURCES: &[Sources] = &[
     },
     Sources {
         setting: |config| format!("{:?}", config.limits.attribute_value_length),
-        document: r#"{"tracer_provider": {"limits": {"attribute_value_length_limit": 1}}}"#,
+        document: r#"{"tracer_provider": {"limits": {"attribute_value_length_limit": 1}}, "attribute_limits": {"attribute_value_length_limit": 5}}"#,
         of_document: "Some(1)",
         variables: LENGTHS,
         default: "None",
