@@ -131,7 +131,9 @@ impl Headers {
         let size = kept.iter().map(|(name, value)| name.len() + 1 + value.len()).sum();
         let (bytes, entries) = (Vec::with_capacity(size), Vec::with_capacity(kept.len()));
         let mut held = Self { bytes, entries };
-        kept.iter().for_each(|(name, value)| held.add(name, value));
+        for (name, value) in &kept {
+            held.add(name, value);
+        }
         held
     }
 }
