@@ -1,23 +1,21 @@
 //! A request's way through the tracer: it starts, it ends, it becomes a span in the queue.
 
 use super::Tracer;
-use crate::batch::{Queue, Refused};
+use crate::batch::Refused;
 use crate::context::{SpanContext, TraceFlags};
 use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
 use crate::otlp::attributes::Attributes;
+use crate::otlp::cut::Cut;
 use crate::otlp::{Link, Span};
 use crate::probe::{Needed, RequestSource};
 use crate::propagation::changes::Changes;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
-use crate::semconv::{Conventions, Facts, RequestHeaders, TelemetryExports, telemetry};
+use crate::semconv::{Description, Facts, RequestHeaders, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Part, Sampling};
 use crate::stats::Metric;
-
-/// To so many characters texts are cut in a span that is otherwise too large for any batch.
-const SHORT_VALUE: usize = 128;
 
 /// What is to be done with a request that starts.
 #[derive(Debug)]
@@ -205,10 +203,14 @@ impl Tracer {
     /// Queues a finished span. One that is too large for any batch is cut.
     fn queue(&mut self, part: Part<'_>, links: &[Link], facts: &Facts<'_>) {
         let Self { conventions, queue, attributes, .. } = self;
-        let mut pushed = push(conventions, queue, attributes, part, links, facts);
+        attributes.clear();
+        let description = conventions.describe(part.kind, facts, attributes);
+        let mut pushed = queue.push(&span(part, links, facts, &description, attributes));
         if pushed == Err(Refused::TooLarge) {
-            let mut shorter = attributes.shorter(SHORT_VALUE);
-            pushed = push(conventions, queue, &mut shorter, part, links, facts);
+            let cut = Cut::new(part.context, links, queue.max_span_len());
+            let mut attributes = cut.attributes(attributes);
+            let description = conventions.describe(part.kind, facts, &mut attributes);
+            pushed = queue.push(&cut.of(span(part, links, facts, &description, &attributes)));
             self.stats.count(Metric::Truncated, usize::from(pushed.is_ok()));
         }
         match pushed {
@@ -230,28 +232,26 @@ impl Tracer {
     }
 }
 
-/// Describes a span, encodes it and queues it. Gives how many older ones were dropped for it.
-fn push(
-    conventions: &Conventions,
-    queue: &mut Queue,
-    attributes: &mut Attributes,
-    part: Part<'_>,
-    links: &[Link],
+/// A finished span.
+fn span<'a>(
+    part: Part<'a>,
+    links: &'a [Link],
     facts: &Facts<'_>,
-) -> Result<usize, Refused> {
+    description: &'a Description<'_>,
+    attributes: &'a Attributes,
+) -> Span<'a> {
     let Part { kind, context, parent } = part;
-    attributes.clear();
-    let description = conventions.describe(kind, facts, attributes);
     let start = facts.outcome.start;
-    queue.push(&Span {
+    Span {
         context,
         parent,
         links,
+        dropped_links: 0,
         kind,
         name: &description.name,
         start,
         end: start.saturating_add(facts.outcome.duration),
         attributes,
         status: description.status,
-    })
+    }
 }
