@@ -168,6 +168,12 @@ impl Queue {
         !self.full.is_empty()
     }
 
+    /// How many bytes a span may have.
+    #[must_use]
+    pub fn max_span_len(&self) -> usize {
+        self.limits.max_batch_bytes
+    }
+
     /// Appends a span's bytes. Gives how many older spans were dropped to make room.
     ///
     /// # Errors
@@ -365,6 +371,7 @@ mod tests {
             context: &context,
             parent: None,
             links: &[],
+            dropped_links: 0,
             kind: SpanKind::Server,
             name,
             start: 0,

@@ -143,6 +143,21 @@ impl TraceState {
         Self(state)
     }
 
+    /// The same state in at most so many characters: whole members go, those of over 128 first, then from the right (section 3.3.1.5).
+    #[must_use]
+    pub(crate) fn cut(&self, length: usize) -> Self {
+        const LARGE: usize = 128;
+        let mut members: Vec<_> = self.0.split(',').collect();
+        let mut taken = self.0.len();
+        while taken > length && !members.is_empty() {
+            let large = members.iter().rposition(|member| member.len() > LARGE);
+            let gone = members.remove(large.unwrap_or(members.len() - 1));
+            taken = taken.saturating_sub(gone.len() + ",".len());
+        }
+        // Invariant: members come from a valid state, in their order.
+        Self(members.join(","))
+    }
+
     /// The header's value; empty if there is no member.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -261,6 +276,28 @@ mod tests {
         assert!(state.as_str().starts_with("ot=th:0,k0=v"), "leftmost in a full state");
         assert_eq!(state.get("k31"), None, "the rightmost goes");
         assert_eq!(state.get("k30"), Some("v"), "the others stay");
+    }
+
+    #[test]
+    fn whole_members_are_cut() {
+        let (large, larger) = (format!("l={}", "v".repeat(127)), format!("m={}", "v".repeat(200)));
+        let fits = format!("f={}", "v".repeat(126));
+        let join = |members: &[&str]| members.join(",");
+        let cases = [
+            (join(&["a=1", "b=2"]), 7, join(&["a=1", "b=2"]), "it fits"),
+            (join(&["a=1", "b=2"]), 6, join(&["a=1"]), "the rightmost goes"),
+            (join(&["a=1", "b=2"]), 3, join(&["a=1"]), "to the last character"),
+            (join(&["a=1", "b=2"]), 2, String::new(), "no part of a member stays"),
+            (join(&[&large, "b=2", "c=3"]), 100, join(&["b=2", "c=3"]), "a large one goes first"),
+            (join(&[&large, &larger, "b=2"]), 140, join(&[&large, "b=2"]), "the rightmost of them"),
+            (join(&[&fits, "b=2", "c=3"]), 132, join(&[&fits, "b=2"]), "one of 128 is not large"),
+            (join(&[&large, &larger, "b=2", "c=3"]), 5, join(&["b=2"]), "then from the right"),
+            (String::new(), 0, String::new(), "nothing"),
+        ];
+        for (state, length, expected, reason) in cases {
+            let cut = TraceState::parse(state.as_bytes()).expect("valid").cut(length);
+            assert_eq!(cut.as_str(), expected, "{reason}");
+        }
     }
 
     proptest! {

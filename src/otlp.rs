@@ -4,6 +4,7 @@
 //! what the attributes mean (`semconv`) or when a request is made (`export`).
 
 pub mod attributes;
+pub mod cut;
 pub mod gzip;
 pub mod json;
 pub mod request;
@@ -60,7 +61,7 @@ pub struct Link {
 }
 
 /// A finished span, ready to be written.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Span<'a> {
     /// Its own identity.
     pub context: &'a SpanContext,
@@ -68,6 +69,8 @@ pub struct Span<'a> {
     pub parent: Option<Parent>,
     /// What it has to do with beside.
     pub links: &'a [Link],
+    /// How many more there were.
+    pub dropped_links: u32,
     /// Server or client.
     pub kind: SpanKind,
     /// The name.
@@ -94,6 +97,7 @@ const START: u8 = wire::fixed64(7);
 const END: u8 = wire::fixed64(8);
 const DROPPED_ATTRIBUTES: u8 = wire::varint(10);
 const LINKS: u8 = wire::length_delimited(13);
+const DROPPED_LINKS: u8 = wire::varint(14);
 const STATUS: u8 = wire::length_delimited(15);
 /// Field 16: its key takes two bytes.
 const FLAGS: [u8; 2] = [0x85, 0x01];
@@ -151,6 +155,10 @@ impl Span<'_> {
         for link in self.links {
             link.append(buffer);
         }
+        if self.dropped_links > 0 {
+            buffer.push(DROPPED_LINKS);
+            wire::put_varint(buffer, u64::from(self.dropped_links));
+        }
         if self.status == SpanStatus::Error {
             buffer.extend_from_slice(&STATUS_ERROR);
         }
@@ -168,13 +176,16 @@ impl Span<'_> {
 
     fn message_len(&self) -> usize {
         let state = self.context.trace_state.as_str().len();
-        let dropped = self.attributes.dropped();
+        let count_len = |dropped: u32| {
+            if dropped > 0 { 1 + wire::varint_len(dropped as usize) } else { 0 }
+        };
         FIXED_LENGTH
             + if state > 0 { wire::field_len(state) } else { 0 }
             + if self.parent.is_some() { 10 } else { 0 }
             + wire::field_len(self.name.len())
             + self.attributes.as_bytes().len()
-            + if dropped > 0 { 1 + wire::varint_len(dropped as usize) } else { 0 }
+            + count_len(self.attributes.dropped())
+            + count_len(self.dropped_links)
             + self.links.iter().map(|link| wire::field_len(link.message_len())).sum::<usize>()
             + if self.status == SpanStatus::Error { STATUS_ERROR.len() } else { 0 }
     }
@@ -220,7 +231,7 @@ mod tests {
 
     /// A number of two bytes has another length than one of a single byte.
     #[test]
-    fn any_number_of_dropped_attributes_is_written() {
+    fn any_number_of_dropped_parts_is_written() {
         let context = SpanContext {
             trace_id: TraceId::from_bytes([1; 16]).expect("valid"),
             span_id: SpanId::from_bytes([2; 8]).expect("valid"),
@@ -234,6 +245,7 @@ mod tests {
                 context: &context,
                 parent: None,
                 links: &[],
+                dropped_links: u32::try_from(dropped).expect("a count"),
                 kind: SpanKind::Server,
                 name: "n",
                 start: 1,
@@ -249,6 +261,7 @@ mod tests {
             let request = ExportTraceServiceRequest::decode(body).expect("OTLP");
             let span = &request.resource_spans[0].scope_spans[0].spans[0];
             assert_eq!(i64::from(span.dropped_attributes_count), dropped);
+            assert_eq!(i64::from(span.dropped_links_count), dropped);
             assert_eq!(span.status.as_ref().map(|status| status.code), Some(2), "{dropped}");
         }
     }
@@ -290,8 +303,8 @@ mod tests {
                 },
             }).collect();
             let span = Span {
-                context: &context, parent, links: &links, kind: SpanKind::Client, name: &name, start, end: start,
-                attributes: &attributes, status: if error { SpanStatus::Error } else { SpanStatus::Unset },
+                context: &context, parent, links: &links, dropped_links: 0, kind: SpanKind::Client, name: &name, start,
+                end: start, attributes: &attributes, status: if error { SpanStatus::Error } else { SpanStatus::Unset },
             };
             let resource = [("service.name".to_owned(), AttributeValue::String("s".into()))];
             let frame = request::Frame::new(&resource);

@@ -5,6 +5,7 @@ mod cases;
 mod conventions;
 
 use anyhow::{Context, Result};
+use harness::bootstrap::Place;
 use harness::client::{self, Call, Http};
 use harness::tls::Certificate;
 use harness::{Span, Stage};
@@ -167,6 +168,29 @@ async fn a_deadline_that_strikes_after_the_headers_is_one() -> Result<()> {
     let span = only_span(&stage, "before the headers").await?;
     let status = span.text("rpc.response.status_code");
     assert_eq!(status.as_deref(), Some("DEADLINE_EXCEEDED"), "before the headers");
+    Ok(())
+}
+
+#[tokio::test]
+async fn grpc_web_is_http_until_envoy_makes_grpc_of_it() -> Result<()> {
+    let web = json!({
+        "name": "envoy.filters.http.grpc_web",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"},
+    });
+    let call = Call::get("/test.Echo/NotFound").method("POST").body(vec![0; 5]);
+    let call = call.header("content-type", "application/grpc-web+proto");
+    for (place, name, code, status) in [
+        (Place::BeforeRouter, "POST", Some(200), None),
+        (Place::First, "test.Echo/NotFound", None, Some("NOT_FOUND")),
+    ] {
+        let stage = Stage::start(|edge| edge.http_filter("ingress", place, web.clone())).await?;
+        let reply = call.send(&Http::One, stage.port()).await?;
+        assert_eq!(reply.status, 200, "{place:?}");
+        let span = only_span(&stage, "gRPC-Web").await?;
+        assert_eq!(span.span.name, name, "{place:?}");
+        assert_eq!(span.int("http.response.status_code"), code, "{place:?}");
+        assert_eq!(span.text("rpc.response.status_code").as_deref(), status, "{place:?}");
+    }
     Ok(())
 }
 

@@ -46,6 +46,7 @@ fn check(conventions: &Conventions, kind: SpanKind, facts: &Facts<'_>, attribute
         context: &context,
         parent: None,
         links: &[],
+        dropped_links: 0,
         kind,
         name: &description.name,
         start: facts.outcome.start,

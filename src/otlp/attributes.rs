@@ -34,6 +34,8 @@ pub struct Attributes {
     count: usize,
     dropped: u32,
     limits: SpanLimits,
+    /// How many bytes they may take.
+    room: usize,
 }
 
 impl Default for SpanLimits {
@@ -46,14 +48,16 @@ impl Attributes {
     /// None yet.
     #[must_use]
     pub fn new(limits: SpanLimits) -> Self {
-        Self { bytes: Vec::with_capacity(USUAL_LENGTH), count: 0, dropped: 0, limits }
+        let bytes = Vec::with_capacity(USUAL_LENGTH);
+        Self { bytes, count: 0, dropped: 0, limits, room: usize::MAX }
     }
 
-    /// None yet, under the same limits, but with texts of at most so many characters.
+    /// None yet, under the same limits, but with texts of at most so many characters, and in so many bytes.
     #[must_use]
-    pub fn shorter(&self, length: usize) -> Self {
+    pub fn within(&self, length: usize, room: usize) -> Self {
         let limit = self.limits.attribute_value_length.map_or(length, |limit| limit.min(length));
-        Self::new(SpanLimits { attribute_value_length: Some(limit), ..self.limits })
+        let limits = SpanLimits { attribute_value_length: Some(limit), ..self.limits };
+        Self { room, ..Self::new(limits) }
     }
 
     /// Forgets all of them, but keeps the memory.
@@ -74,7 +78,7 @@ impl Attributes {
         &self.bytes
     }
 
-    /// How many were refused because the count was reached.
+    /// How many were refused because the count was reached, or there was no room.
     #[must_use]
     pub fn dropped(&self) -> u32 {
         self.dropped
@@ -82,19 +86,16 @@ impl Attributes {
 
     /// Adds a text. What is not UTF-8 becomes U+FFFD; what is longer than the limit is cut.
     pub fn string(&mut self, key: &str, value: &[u8]) {
-        if self.admit() {
-            let value = limited(value, self.limits.attribute_value_length);
-            let any_value = field_len(value.len());
-            self.put_key(key, any_value);
+        let value = limited(value, self.limits.attribute_value_length);
+        if self.open(key, field_len(value.len())) {
             put_bytes(&mut self.bytes, STRING_VALUE, value.as_bytes());
         }
     }
 
     /// Adds a number.
     pub fn int(&mut self, key: &str, value: i64) {
-        if self.admit() {
-            let bits = value.cast_unsigned();
-            self.put_key(key, 1 + prost::encoding::encoded_len_varint(bits));
+        let bits = value.cast_unsigned();
+        if self.open(key, 1 + prost::encoding::encoded_len_varint(bits)) {
             self.bytes.push(INT_VALUE);
             put_varint(&mut self.bytes, bits);
         }
@@ -102,11 +103,10 @@ impl Attributes {
 
     /// Adds a list of texts.
     pub fn strings<'a>(&mut self, key: &str, values: impl Iterator<Item = &'a [u8]> + Clone) {
-        if self.admit() {
-            let limit = self.limits.attribute_value_length;
-            let values = values.map(|value| limited(value, limit));
-            let array = values.clone().map(|value| field_len(field_len(value.len()))).sum();
-            self.put_key(key, field_len(array));
+        let limit = self.limits.attribute_value_length;
+        let values = values.map(|value| limited(value, limit));
+        let array = values.clone().map(|value| field_len(field_len(value.len()))).sum();
+        if self.open(key, field_len(array)) {
             self.bytes.push(ARRAY_VALUE);
             put_varint(&mut self.bytes, array as u64);
             for value in values {
@@ -117,24 +117,30 @@ impl Attributes {
         }
     }
 
-    fn admit(&mut self) -> bool {
-        let admitted = self.count < self.limits.attribute_count;
-        if admitted {
+    /// Opens a `KeyValue` whose `AnyValue` takes `any_value` bytes, if there is room.
+    fn open(&mut self, key: &str, any_value: usize) -> bool {
+        let length = field_len(key.len()) + field_len(any_value);
+        let fits = self.bytes.len() + field_len(length) <= self.room;
+        let is_admitted = fits && self.count < self.limits.attribute_count;
+        if is_admitted {
             self.count += 1;
+            self.bytes.push(ATTRIBUTES);
+            put_varint(&mut self.bytes, length as u64);
+            put_bytes(&mut self.bytes, KEY, key.as_bytes());
+            self.bytes.push(VALUE);
+            put_varint(&mut self.bytes, any_value as u64);
         } else {
             self.dropped += 1;
         }
-        admitted
+        is_admitted
     }
+}
 
-    /// Opens a `KeyValue` whose `AnyValue` takes `any_value` bytes.
-    fn put_key(&mut self, key: &str, any_value: usize) {
-        self.bytes.push(ATTRIBUTES);
-        put_varint(&mut self.bytes, (field_len(key.len()) + field_len(any_value)) as u64);
-        put_bytes(&mut self.bytes, KEY, key.as_bytes());
-        self.bytes.push(VALUE);
-        put_varint(&mut self.bytes, any_value as u64);
-    }
+/// The text under a limit in characters, and one in bytes, cut at a character.
+#[must_use]
+pub fn limited_in_bytes(text: &str, characters: usize, bytes: usize) -> &str {
+    let end = text.char_indices().nth(characters).map_or(text.len(), |(end, _)| end);
+    text.get(..text.floor_char_boundary(end.min(bytes))).unwrap_or(text)
 }
 
 /// The text under a limit in characters, cut at a character. What is not UTF-8 becomes U+FFFD.
@@ -170,5 +176,37 @@ mod tests {
         for (value, limit, expected, reason) in cases {
             assert_eq!(limited(value, *limit), *expected, "{reason}");
         }
+        let cases = [
+            ("abc", 9, 9, "abc", "no limit is reached"),
+            ("abcd", 3, 9, "abc", "characters"),
+            ("abcd", 9, 3, "abc", "bytes"),
+            ("\u{e4}\u{f6}", 9, 3, "\u{e4}", "at a character"),
+            ("\u{e4}\u{f6}", 1, 4, "\u{e4}", "characters, not bytes"),
+            ("\u{e4}", 9, 1, "", "nothing is left"),
+        ];
+        for (text, characters, bytes, expected, reason) in cases {
+            assert_eq!(limited_in_bytes(text, characters, bytes), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped() {
+        let limits = SpanLimits { attribute_count: 9, attribute_value_length: Some(5) };
+        let usual = Attributes::new(limits);
+        let mut attributes = usual.within(3, 30);
+        attributes.string("a", b"abcdef");
+        assert_eq!(attributes.as_bytes().len(), 12, "its text is cut");
+        attributes.strings("b", [b"abc".as_slice(), b"d"].into_iter());
+        assert_eq!((attributes.as_bytes().len(), attributes.dropped()), (12, 1), "21 bytes");
+        attributes.int("c", 1);
+        assert_eq!((attributes.as_bytes().len(), attributes.dropped()), (21, 1), "9 bytes");
+        attributes.int("c", 1);
+        assert_eq!(
+            (attributes.as_bytes().len(), attributes.dropped()),
+            (30, 1),
+            "to the last byte"
+        );
+        attributes.int("c", 1);
+        assert_eq!((attributes.as_bytes().len(), attributes.dropped()), (30, 2), "no more");
     }
 }

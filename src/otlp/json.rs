@@ -52,7 +52,7 @@ static SCOPE_SPANS: [Field; 3] = [
     field(3, "schemaUrl", Kind::Text),
 ];
 static SCOPE: [Field; 2] = [field(1, "name", Kind::Text), field(2, "version", Kind::Text)];
-static SPAN: [Field; 13] = [
+static SPAN: [Field; 14] = [
     field(1, "traceId", Kind::Hex),
     field(2, "spanId", Kind::Hex),
     field(3, "traceState", Kind::Text),
@@ -64,6 +64,7 @@ static SPAN: [Field; 13] = [
     field(9, "attributes", Kind::Messages(&KEY_VALUE)),
     field(10, "droppedAttributesCount", Kind::Number),
     field(13, "links", Kind::Messages(&LINK)),
+    field(14, "droppedLinksCount", Kind::Number),
     field(15, "status", Kind::Message(&STATUS)),
     field(16, "flags", Kind::Number),
 ];

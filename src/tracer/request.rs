@@ -1,24 +1,22 @@
 //! A request's way through the tracer: it starts, it ends, it becomes a span in the queue.
 
 use super::Tracer;
-use crate::batch::{Queue, Refused};
+use crate::batch::Refused;
 use crate::context::{SpanContext, TraceFlags};
 use crate::envoy::attributes::{Outcome, OutcomeValues};
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
-use crate::otlp::Span;
 use crate::otlp::attributes::Attributes;
+use crate::otlp::cut::Cut;
+use crate::otlp::{Link, Span};
 use crate::probe::{Needed, RequestSource};
 use crate::propagation::changes::Changes;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
-use crate::semconv::{Conventions, Facts, RequestHeaders, TelemetryExports, telemetry};
+use crate::semconv::{Description, Facts, RequestHeaders, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Part, Sampling};
 use crate::stats::Metric;
 use std::time::Duration;
-
-/// To so many characters texts are cut in a span that is otherwise too large for any batch.
-const SHORT_VALUE: usize = 128;
 
 /// How long the second pass of a request is waited for: filters before this one may hold it up.
 const MAX_REDIRECT_WAIT: Duration = Duration::from_secs(2);
@@ -249,12 +247,19 @@ impl Tracer {
     }
 
     /// Queues a finished span. One that is too large for any batch is cut.
-    fn queue(&mut self, part: Part<'_>, span: &OpenSpan, facts: &Facts<'_>) {
+    fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
         let Self { conventions, queue, attributes, .. } = self;
-        let mut pushed = push(conventions, queue, attributes, part, span, facts);
+        let links = open.links();
+        attributes.clear();
+        attributes.note_dropped(open.dropped_attributes());
+        let description = conventions.describe(part.kind, facts, attributes);
+        let mut pushed = queue.push(&finished(part, links, facts, &description, attributes));
         if pushed == Err(Refused::TooLarge) {
-            let mut shorter = attributes.shorter(SHORT_VALUE);
-            pushed = push(conventions, queue, &mut shorter, part, span, facts);
+            let cut = Cut::new(part.context, links, queue.max_span_len());
+            let mut attributes = cut.attributes(attributes);
+            attributes.note_dropped(open.dropped_attributes());
+            let description = conventions.describe(part.kind, facts, &mut attributes);
+            pushed = queue.push(&cut.of(finished(part, links, facts, &description, &attributes)));
             self.stats.count(Metric::Truncated, usize::from(pushed.is_ok()));
         }
         match pushed {
@@ -288,29 +293,26 @@ impl Tracer {
     }
 }
 
-/// Describes a span, encodes it and queues it. Gives how many older ones were dropped for it.
-fn push(
-    conventions: &Conventions,
-    queue: &mut Queue,
-    attributes: &mut Attributes,
-    part: Part<'_>,
-    span: &OpenSpan,
+/// A finished span.
+fn finished<'a>(
+    part: Part<'a>,
+    links: &'a [Link],
     facts: &Facts<'_>,
-) -> Result<usize, Refused> {
+    description: &'a Description<'_>,
+    attributes: &'a Attributes,
+) -> Span<'a> {
     let Part { kind, context, parent } = part;
-    attributes.clear();
-    attributes.note_dropped(span.dropped_attributes());
-    let description = conventions.describe(kind, facts, attributes);
     let start = facts.outcome.start;
-    queue.push(&Span {
+    Span {
         context,
         parent,
-        links: span.links(),
+        links,
+        dropped_links: 0,
         kind,
         name: &description.name,
         start,
         end: start.saturating_add(facts.outcome.duration),
         attributes,
         status: description.status,
-    })
+    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::export::answer::AnswerStatus;
 use crate::lifecycle::handover::{NotTaken, Unreadable, Unsent};
 use crate::lifecycle::registry::Findings;
+use crate::otlp::Link;
 use crate::stats::Held;
 
 const SMALL: &str = r#"{"tracer_provider": {"processors": [{"batch": {"max_queue_size": 4, "max_export_batch_size": 2}}]}}"#;
@@ -127,36 +128,72 @@ fn a_full_queue_loses_the_newest_or_the_oldest() {
 }
 
 #[test]
-fn a_span_that_is_too_large_is_cut_or_lost() {
+fn a_span_that_is_too_large_is_cut() {
     let truncated = "otel.sdk.processor.span.truncated";
     let too_large = "otel.sdk.processor.span.dropped.too_large";
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let fits = "x".repeat(300);
     let long = "x".repeat(3000);
-    for (agent, method, expected, length, reason) in [
-        (&fits, "GET", None, 300, "it fits"),
-        (&long, "GET", Some((truncated, 1)), 128, "its texts are cut"),
-        (&long, long.as_str(), Some((truncated, 1)), 128, "its method, too"),
-    ] {
+    let members =
+        (0..32).map(|it| format!("k{it}={}", "v".repeat(250))).collect::<Vec<_>>().join(",");
+    let cart = format!("/shop.Cart/{}", "\u{20ac}".repeat(2000));
+    let grpc = [(":method", "POST"), (":path", &cart), ("content-type", "application/grpc")];
+    let cases: [(&[(&str, &str)], bool, Option<(&str, usize)>, &str); 6] = [
+        (&[("user-agent", &fits)], false, Some(("user_agent.original", 300)), "it fits"),
+        (&[("user-agent", &long)], true, Some(("user_agent.original", 128)), "its texts are cut"),
+        (
+            &[(":method", &long), ("user-agent", &long)],
+            true,
+            Some(("http.request.method_original", 128)),
+            "its method, too",
+        ),
+        (&grpc, true, Some(("rpc.method", 128)), "a long gRPC method"),
+        (&[("traceparent", traceparent), ("tracestate", &members)], true, None, "a tracestate"),
+        (
+            &[
+                ("user-agent", &long),
+                (":path", &cart),
+                ("x-forwarded-host", &cart),
+                ("tracestate", &members),
+                ("traceparent", traceparent),
+            ],
+            true,
+            None,
+            "all of it",
+        ),
+    ];
+    for (headers, is_cut, text, reason) in cases {
         let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
-        let headers = [(":method", method), ("user-agent", agent.as_str())];
-        let span = start(&mut tracer, &Request::new(&headers));
+        let span = start(&mut tracer, &Request::new(headers));
         tracer.end(span, outcome(&[("response.code", "200")]));
         let counted = counters(&mut tracer);
-        let found = counted.iter().find(|(name, _)| [truncated, too_large].contains(name));
-        assert_eq!(found.copied(), expected, "{reason}: {counted:?}");
+        let count =
+            |name| counted.iter().find(|(known, _)| *known == name).map(|(_, count)| *count);
+        assert_eq!(count(truncated), is_cut.then_some(1), "{reason}: {counted:?}");
+        assert_eq!(count(too_large), None, "{reason}: {counted:?}");
         next_request(&mut tracer, at(0));
-        let span = next_request(&mut tracer, at(9)).expect("a batch").remove(0);
-        let found = span.text("user_agent.original").map(|agent| agent.len());
-        assert_eq!(found, Some(length), "{reason}");
+        let span = next_request(&mut tracer, at(9)).expect(reason).remove(0);
+        if let Some((name, length)) = text {
+            let found = span.text(name).map(|text| text.chars().count());
+            assert_eq!(found, Some(length), "{reason}");
+        }
+        let state = span.span.trace_state.as_str();
+        assert!(members.starts_with(state), "{reason}: whole members from the left: {state}");
+        let status = ["http.response.status_code", "rpc.response.status_code"];
+        let is_there = status.iter().any(|name| span.attributes().contains_key(*name));
+        assert!(is_there, "{reason}: what is short is there: {:?}", span.attributes());
     }
+}
+
+#[test]
+fn a_span_with_many_links_keeps_some() {
     let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
-    let path = format!("/shop.Cart/{}", "x".repeat(2000));
-    let headers =
-        [(":method", "POST"), (":path", path.as_str()), ("content-type", "application/grpc")];
-    let span = start(&mut tracer, &Request::new(&headers));
-    tracer.end(span, outcome(&[]));
-    assert!(counters(&mut tracer).contains(&(truncated, 1)), "a long gRPC method's name");
-    assert_eq!(tracer.held(), held(0, 1, 0));
+    let span = start(&mut tracer, &Request::get(&[]));
+    let link = Link { context: span.context().clone() };
+    tracer.end(span.linked(vec![link; 100]), outcome(&[("response.code", "200")]));
+    next_request(&mut tracer, at(0));
+    let span = next_request(&mut tracer, at(9)).expect("a batch").remove(0);
+    assert_eq!((span.span.links.len(), span.span.dropped_links_count), (3, 97));
 }
 
 #[test]
