@@ -113,13 +113,9 @@ impl<'a> Facts<'a> {
         let request = RequestHeaders::read(request_headers.iter());
         let forwarded = request.forwarded();
         let source = HostPort::of_socket(outcome.source_address);
+        let client = request.client_address(&forwarded).unwrap_or(Cow::Borrowed(source.host));
         // Where Envoy trusts X-Forwarded-For, it has the client's address in place of the peer's; a port that is zero says so.
-        let (client, downstream) = if source.port == Some(0) {
-            (Cow::Borrowed(source.host), HostPort::default())
-        } else {
-            let told = request.client_address(&forwarded);
-            (told.unwrap_or(Cow::Borrowed(source.host)), source)
-        };
+        let downstream = if source.port == Some(0) { HostPort::default() } else { source };
         let flags = outcome.response_flags;
         let rpc = match request.protocol() {
             RequestProtocol::Http => None,
