@@ -5,11 +5,11 @@
 
 pub mod address;
 mod envoy;
+pub mod error;
 pub mod facts;
 pub mod forwarded;
 pub mod grpc;
 pub mod held;
-pub mod http;
 pub mod redaction;
 pub mod request;
 mod stable;

@@ -1,4 +1,4 @@
-//! Hosts and ports as they occur in headers and in Envoy's socket addresses.
+//! Hosts and ports as they occur in headers and in Envoy's socket addresses, and where a request is for.
 //!
 //! No names are resolved, and addresses are passed on as they are written.
 
@@ -44,6 +44,33 @@ impl<'a> HostPort<'a> {
     }
 }
 
+/// Where a request is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// `http`, `https` or another one, in lower case; `http` if nobody knows better.
+    pub scheme: Cow<'a, [u8]>,
+    /// The authority, as it came.
+    pub authority: Cow<'a, [u8]>,
+}
+
+impl Origin<'_> {
+    /// Its host, and its port if it names one.
+    #[must_use]
+    pub fn server(&self) -> HostPort<'_> {
+        HostPort::parse(&self.authority)
+    }
+}
+
+/// The port that a scheme implies.
+#[must_use]
+pub fn default_port(scheme: &[u8]) -> Option<u16> {
+    match scheme {
+        b"http" | b"ws" => Some(80),
+        b"https" | b"wss" => Some(443),
+        _ => None,
+    }
+}
+
 /// The original client in `X-Forwarded-For`: the first entry.
 #[must_use]
 pub fn first_forwarded_for(header: &[u8]) -> Option<&[u8]> {
@@ -83,6 +110,20 @@ fn port(digits: &[u8]) -> Option<u16> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_scheme_implies_a_port() {
+        let cases: [(&[u8], _); 5] = [
+            (b"http", Some(80)),
+            (b"https", Some(443)),
+            (b"ws", Some(80)),
+            (b"wss", Some(443)),
+            (b"ftp", None),
+        ];
+        for (scheme, port) in cases {
+            assert_eq!(default_port(scheme), port, "{}", scheme.escape_ascii());
+        }
+    }
 
     #[test]
     fn hosts_and_ports_are_told_apart() {

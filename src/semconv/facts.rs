@@ -2,7 +2,7 @@
 //!
 //! How a convention calls these facts is not here, nor what of them counts as an error.
 
-use super::address::HostPort;
+use super::address::{HostPort, Origin};
 use super::grpc::StatusCode;
 use super::request::{RequestHeaders, RequestProtocol};
 use crate::envoy::attributes::Outcome;
@@ -45,23 +45,6 @@ pub struct Facts<'a> {
     pub request_headers: &'a Headers,
     /// The response's headers that were asked for.
     pub response_headers: &'a Headers,
-}
-
-/// Where a request is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin<'a> {
-    /// `http`, `https` or another one, in lower case; `http` if nobody knows better.
-    pub scheme: Cow<'a, [u8]>,
-    /// The authority, as it came.
-    pub authority: Cow<'a, [u8]>,
-}
-
-impl Origin<'_> {
-    /// Its host, and its port if it names one.
-    #[must_use]
-    pub fn server(&self) -> HostPort<'_> {
-        HostPort::parse(&self.authority)
-    }
 }
 
 /// A gRPC call.

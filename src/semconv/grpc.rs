@@ -1,10 +1,8 @@
-//! gRPC: the status codes, and what counts as an error.
+//! gRPC's status codes: what an answer says, and what a caller makes of one that says nothing.
 //!
-//! (Semantic conventions 1.44.0, gRPC; release candidate.)
+//! What of them is an error is not here (`error`).
 
-use super::facts::Facts;
 use crate::envoy::attributes::Outcome;
-use crate::otlp::SpanKind;
 use std::borrow::Cow;
 
 const NAMES: [&str; 17] = [
@@ -32,16 +30,15 @@ const NAMES: [&str; 17] = [
 pub struct StatusCode(u32);
 
 impl StatusCode {
-    const OK: Self = Self(0);
-    const CANCELLED: Self = Self(1);
-    const UNKNOWN: Self = Self(2);
-    const DEADLINE_EXCEEDED: Self = Self(4);
+    pub(super) const OK: Self = Self(0);
+    pub(super) const CANCELLED: Self = Self(1);
+    pub(super) const UNKNOWN: Self = Self(2);
+    pub(super) const DEADLINE_EXCEEDED: Self = Self(4);
     const PERMISSION_DENIED: Self = Self(7);
-    /// There is no such method.
-    pub const UNIMPLEMENTED: Self = Self(12);
-    const INTERNAL: Self = Self(13);
-    const UNAVAILABLE: Self = Self(14);
-    const DATA_LOSS: Self = Self(15);
+    pub(super) const UNIMPLEMENTED: Self = Self(12);
+    pub(super) const INTERNAL: Self = Self(13);
+    pub(super) const UNAVAILABLE: Self = Self(14);
+    pub(super) const DATA_LOSS: Self = Self(15);
     const UNAUTHENTICATED: Self = Self(16);
 
     /// Reads a `grpc-status`; what is no number is UNKNOWN.
@@ -77,86 +74,24 @@ impl StatusCode {
     }
 }
 
-/// The `error.type`: for a client everything but OK, unless its own caller has cancelled; for a server only what is its own fault.
-#[must_use]
-pub fn error_type(
-    kind: SpanKind,
-    facts: &Facts<'_>,
-    status: StatusCode,
-) -> Option<Cow<'static, str>> {
-    let failed = match kind {
-        SpanKind::Client if status == StatusCode::CANCELLED => !facts.is_cancelled(kind),
-        SpanKind::Client => status != StatusCode::OK,
-        SpanKind::Server => [
-            StatusCode::UNKNOWN,
-            StatusCode::DEADLINE_EXCEEDED,
-            StatusCode::UNIMPLEMENTED,
-            StatusCode::INTERNAL,
-            StatusCode::UNAVAILABLE,
-            StatusCode::DATA_LOSS,
-        ]
-        .contains(&status),
-    };
-    failed.then(|| status.name())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::envoy::flags::ResponseFlags;
-    use crate::envoy::headers::Headers;
 
     #[test]
-    fn statuses_have_names_and_meanings() {
+    fn statuses_have_names() {
         let cases = [
-            ("0", "OK", false, false, "success"),
-            ("1", "CANCELLED", true, false, "the caller's doing"),
-            ("2", "UNKNOWN", true, true, "a server's fault"),
-            ("4", "DEADLINE_EXCEEDED", true, true, "too late"),
-            ("5", "NOT_FOUND", true, false, "an answer"),
-            ("12", "UNIMPLEMENTED", true, true, "not there"),
-            ("13", "INTERNAL", true, true, "broken"),
-            ("14", "UNAVAILABLE", true, true, "gone"),
-            ("15", "DATA_LOSS", true, true, "lost"),
-            ("16", "UNAUTHENTICATED", true, false, "the last one"),
-            ("17", "17", true, false, "a number that gRPC does not define"),
-            ("abc", "UNKNOWN", true, true, "no number"),
-            ("+1", "UNKNOWN", true, true, "a sign is no digit"),
-            ("", "UNKNOWN", true, true, "empty"),
+            ("0", "OK", "the first one"),
+            ("4", "DEADLINE_EXCEEDED", "one between"),
+            ("16", "UNAUTHENTICATED", "the last one"),
+            ("17", "17", "a number that gRPC does not define"),
+            ("abc", "UNKNOWN", "no number"),
+            ("+1", "UNKNOWN", "a sign is no digit"),
+            ("", "UNKNOWN", "empty"),
         ];
-        for (value, name, client_error, server_error, reason) in cases {
-            let status = StatusCode::parse(value.as_bytes());
-            assert_eq!(status.name(), name, "{reason}");
-            let expected = [client_error, server_error].map(|it| it.then_some(name.to_owned()));
-            assert_eq!(errors(status, 0), expected, "client, server: {reason}");
-        }
-    }
-
-    /// The `error.type` of a client and of a server, with these response flags.
-    fn errors(status: StatusCode, flags: u64) -> [Option<String>; 2] {
-        let headers = Headers::default();
-        let response_flags = ResponseFlags::from_bits(flags);
-        let outcome = Outcome { response_flags, ..Outcome::default() };
-        let facts = Facts::read(&headers, &headers, Some(status), outcome);
-        let error = |kind| error_type(kind, &facts, status).map(Cow::into_owned);
-        [error(SpanKind::Client), error(SpanKind::Server)]
-    }
-
-    #[test]
-    fn a_call_that_its_caller_cancels_is_no_error_of_a_client() {
-        let (dc, dr, uc) = (1 << 14, 1 << 28, 1 << 6);
-        let cases = [
-            ("1", dc, [None, None], "the caller closed the connection"),
-            ("1", dr, [None, None], "the caller reset the stream"),
-            ("1", 0, [Some("CANCELLED"), None], "the server cancelled"),
-            ("1", uc | dc, [Some("CANCELLED"), None], "the upstream broke off first"),
-            ("5", dc, [Some("NOT_FOUND"), None], "the caller left after an answer"),
-            ("13", dc, [Some("INTERNAL"), Some("INTERNAL")], "and this is an error of both"),
-        ];
-        for (status, flags, expected, reason) in cases {
-            let status = StatusCode::parse(status.as_bytes());
-            let expected = expected.map(|error| error.map(str::to_owned));
-            assert_eq!(errors(status, flags), expected, "{reason}");
+        for (value, name, reason) in cases {
+            assert_eq!(StatusCode::parse(value.as_bytes()).name(), name, "{reason}");
         }
     }
 

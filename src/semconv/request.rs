@@ -1,7 +1,6 @@
 //! The headers of a request that the conventions ask for, found in one pass.
 
-use super::address;
-use super::facts::Origin;
+use super::address::{self, Origin};
 use super::forwarded::Forwarded;
 use super::target::Target;
 use std::borrow::Cow;

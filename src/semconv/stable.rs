@@ -3,7 +3,7 @@
 //! Facts come in, encoded attributes go out; where facts come from, and how attributes are encoded, is not here.
 
 use super::facts::{Facts, Method, Rpc};
-use super::{Description, HttpConfig, HttpSpanConfig, envoy, grpc, http, put, redaction};
+use super::{Description, HttpConfig, HttpSpanConfig, address, envoy, error, put, redaction};
 use crate::envoy::headers::Headers;
 use crate::otlp::attributes::{Attributes, limited};
 use crate::otlp::{SpanKind, SpanStatus};
@@ -52,10 +52,10 @@ pub(super) fn describe<'a>(
         SpanKind::Client => &config.client,
     };
     let (name, error) = if let Some(rpc) = facts.rpc {
-        (write_grpc(kind, facts, rpc, attributes), grpc::error_type(kind, facts, rpc.status))
+        (write_grpc(kind, facts, rpc, attributes), error::of_grpc(kind, facts, rpc.status))
     } else {
         let name = write_http(kind, facts, config, of_kind, attributes);
-        (name, http::error_type(kind, facts))
+        (name, error::of_http(kind, facts))
     };
     if let Some(error) = &error {
         attributes.string(ERROR_TYPE, error.as_bytes());
@@ -149,7 +149,7 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
             }
             attributes.string(URL_FULL, &url);
             let server = facts.called.server();
-            let port = server.port.or_else(|| http::default_port(scheme));
+            let port = server.port.or_else(|| address::default_port(scheme));
             write_server(HostPort { port, ..server }, attributes);
         }
     }

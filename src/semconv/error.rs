@@ -1,20 +1,11 @@
-//! HTTP: default ports, and what counts as an error.
+//! What counts as an error, of an HTTP exchange and of a gRPC call.
 //!
-//! (Semantic conventions 1.44.0, HTTP spans.)
+//! (Semantic conventions 1.44.0, HTTP spans; gRPC, a release candidate.)
 
 use super::facts::{Facts, Interruption};
+use super::grpc::StatusCode;
 use crate::otlp::SpanKind;
 use std::borrow::Cow;
-
-/// The port that a scheme implies.
-#[must_use]
-pub fn default_port(scheme: &[u8]) -> Option<u16> {
-    match scheme {
-        b"http" | b"ws" => Some(80),
-        b"https" | b"wss" => Some(443),
-        _ => None,
-    }
-}
 
 /// The `error.type` of a request that failed: its status code, or the response flag, or what else Envoy says, that
 /// cut it off.
@@ -24,7 +15,7 @@ pub fn default_port(scheme: &[u8]) -> Option<u16> {
 /// cancels (section Status). A tunnel (`CONNECT` or an upgrade) ends when either side closes: that is not an
 /// interruption.
 #[must_use]
-pub fn error_type(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
+pub fn of_http(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     let interruption = facts.interruption.map(Interruption::flag);
     match facts.status {
         Some(code @ 500..) => Some(code.to_string().into()),
@@ -37,6 +28,25 @@ pub fn error_type(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>
     }
 }
 
+/// The `error.type` of a call that failed: for a client everything but OK, unless its own caller has cancelled; for a server only what is its own fault.
+#[must_use]
+pub fn of_grpc(kind: SpanKind, facts: &Facts<'_>, status: StatusCode) -> Option<Cow<'static, str>> {
+    let failed = match kind {
+        SpanKind::Client if status == StatusCode::CANCELLED => !facts.is_cancelled(kind),
+        SpanKind::Client => status != StatusCode::OK,
+        SpanKind::Server => [
+            StatusCode::UNKNOWN,
+            StatusCode::DEADLINE_EXCEEDED,
+            StatusCode::UNIMPLEMENTED,
+            StatusCode::INTERNAL,
+            StatusCode::UNAVAILABLE,
+            StatusCode::DATA_LOSS,
+        ]
+        .contains(&status),
+    };
+    failed.then(|| status.name())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,20 +54,6 @@ mod tests {
     use crate::envoy::flags::ResponseFlags;
     use crate::envoy::headers::Headers;
     use crate::envoy::wire::HeaderMap;
-
-    #[test]
-    fn a_scheme_implies_a_port() {
-        let cases: [(&[u8], _); 5] = [
-            (b"http", Some(80)),
-            (b"https", Some(443)),
-            (b"ws", Some(80)),
-            (b"wss", Some(443)),
-            (b"ftp", None),
-        ];
-        for (scheme, port) in cases {
-            assert_eq!(default_port(scheme), port, "{}", scheme.escape_ascii());
-        }
-    }
 
     #[test]
     fn errors_are_what_the_conventions_say() {
@@ -98,7 +94,7 @@ mod tests {
                 ..Outcome::default()
             };
             let facts = Facts::read(&request, &response, None, outcome);
-            assert_eq!(error_type(kind, &facts).as_deref(), expected, "{reason}");
+            assert_eq!(of_http(kind, &facts).as_deref(), expected, "{reason}");
         }
         // What Envoy says of a request that was left, before it lets go of the filter.
         let left = [
@@ -112,7 +108,58 @@ mod tests {
                 Outcome { response_code, protocol: protocol.as_bytes(), ..Outcome::default() };
             let headers = Headers::default();
             let facts = Facts::read(&headers, &headers, None, outcome);
-            assert_eq!(error_type(kind, &facts).as_deref(), expected, "{reason}");
+            assert_eq!(of_http(kind, &facts).as_deref(), expected, "{reason}");
+        }
+    }
+
+    /// The `error.type` of a client and of a server, with these response flags.
+    fn errors(status: StatusCode, flags: u64) -> [Option<String>; 2] {
+        let headers = Headers::default();
+        let response_flags = ResponseFlags::from_bits(flags);
+        let outcome = Outcome { response_flags, ..Outcome::default() };
+        let facts = Facts::read(&headers, &headers, Some(status), outcome);
+        let error = |kind| of_grpc(kind, &facts, status).map(Cow::into_owned);
+        [error(SpanKind::Client), error(SpanKind::Server)]
+    }
+
+    #[test]
+    fn a_status_is_an_error_of_a_client_or_of_both() {
+        let cases = [
+            ("0", "OK", false, false, "success"),
+            ("1", "CANCELLED", true, false, "the caller's doing"),
+            ("2", "UNKNOWN", true, true, "a server's fault"),
+            ("4", "DEADLINE_EXCEEDED", true, true, "too late"),
+            ("5", "NOT_FOUND", true, false, "an answer"),
+            ("12", "UNIMPLEMENTED", true, true, "not there"),
+            ("13", "INTERNAL", true, true, "broken"),
+            ("14", "UNAVAILABLE", true, true, "gone"),
+            ("15", "DATA_LOSS", true, true, "lost"),
+            ("16", "UNAUTHENTICATED", true, false, "the caller's mistake"),
+            ("17", "17", true, false, "a number that gRPC does not define"),
+            ("abc", "UNKNOWN", true, true, "no number"),
+        ];
+        for (value, name, client_error, server_error, reason) in cases {
+            let expected = [client_error, server_error].map(|it| it.then_some(name.to_owned()));
+            let status = StatusCode::parse(value.as_bytes());
+            assert_eq!(errors(status, 0), expected, "client, server: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_its_caller_cancels_is_no_error_of_a_client() {
+        let (dc, dr, uc) = (1 << 14, 1 << 28, 1 << 6);
+        let cases = [
+            ("1", dc, [None, None], "the caller closed the connection"),
+            ("1", dr, [None, None], "the caller reset the stream"),
+            ("1", 0, [Some("CANCELLED"), None], "the server cancelled"),
+            ("1", uc | dc, [Some("CANCELLED"), None], "the upstream broke off first"),
+            ("5", dc, [Some("NOT_FOUND"), None], "the caller left after an answer"),
+            ("13", dc, [Some("INTERNAL"), Some("INTERNAL")], "and this is an error of both"),
+        ];
+        for (status, flags, expected, reason) in cases {
+            let status = StatusCode::parse(status.as_bytes());
+            let expected = expected.map(|error| error.map(str::to_owned));
+            assert_eq!(errors(status, flags), expected, "{reason}");
         }
     }
 }
