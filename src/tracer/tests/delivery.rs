@@ -260,6 +260,7 @@ fn what_is_taken_over_counts_under_the_limits_of_whoever_takes_it() {
     drops.take_over(unsent(5, 10));
     assert_eq!(counters(&mut drops), [(full, 5), (queued, -5)], "more than there is ever room for");
     assert_eq!(drops.held(), held(0, 4, 0), "takes nothing away");
+    assert_eq!(send(&mut drops, at(0)), 4, "the request that was taken over whole");
     let mut tight =
         tracer(r#"{"envoy": {"max_queue_bytes": 2000, "max_export_batch_bytes": 1500}}"#);
     tight.take_over(unsent(1, 2000));
