@@ -128,7 +128,7 @@ fn file_format(cursor: &Cursor<'_>, variables: &mut Variables<'_>) -> Result<(),
         return Err(accepted());
     }
     if !["0", "1"].contains(&minor) {
-        variables.warn(format!("{}: {version} is later than 1.1, which is read", cursor.path()));
+        variables.warn(format!("{}: it is later than 1.1, which is read", cursor.path()));
     }
     Ok(())
 }

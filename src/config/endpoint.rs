@@ -36,7 +36,10 @@ impl Endpoint {
     }
 
     /// What the document says. gRPC has a path of its own.
-    pub(super) fn of_document(cursor: Cursor<'_>, protocol: Protocol) -> Result<Self, ConfigError> {
+    pub(super) fn of_document(
+        cursor: &Cursor<'_>,
+        protocol: Protocol,
+    ) -> Result<Self, ConfigError> {
         let url = cursor.text()?;
         let endpoint = Self::parse(url);
         let (endpoint, example) = match protocol {
@@ -48,11 +51,7 @@ impl Endpoint {
                 (endpoint, "http://otel-collector:4318/v1/traces, without user and password")
             }
         };
-        endpoint.ok_or_else(|| {
-            // What stands before an @ may be a password.
-            let cursor = if url.contains('@') { cursor.secret() } else { cursor };
-            cursor.refuse(&format!("a URL such as {example}"))
-        })
+        endpoint.ok_or_else(|| cursor.refuse(&format!("a URL such as {example}")))
     }
 
     /// The variable for traces as it is; or else the one for all signals, with the path added

@@ -69,23 +69,29 @@ impl<'a> Variables<'a> {
         accepted: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let value = self.text(name)?;
-        let result = read(value);
+        let result = read(self.text(name)?);
         if result.is_none() {
-            // Headers may hold secrets, and a URL a password before an @.
-            let secret = name.ends_with("_HEADERS") || value.contains('@');
-            let value = if secret { "…" } else { value };
-            self.warn(format!("{name}={value:?} is ignored; accepted: {accepted}"));
+            // Any variable may hold a secret, be it by mistake.
+            self.ignore(name, "…", accepted);
         }
         result
     }
 
+    fn ignore(&mut self, name: &str, value: &str, accepted: &str) {
+        self.warn(format!("{name}=\"{value}\" is ignored; accepted: {accepted}"));
+    }
+
     /// A whole number within a range.
     pub(super) fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> Option<usize> {
-        let accepted = format!("a number from {} to {}", range.start(), range.end());
-        self.read(name, &accepted, |value| {
-            value.trim().parse().ok().filter(|number| range.contains(number))
-        })
+        let value = self.text(name)?.trim();
+        let number = value.parse::<i64>().ok();
+        let result = number.and_then(|number| usize::try_from(number).ok());
+        let result = result.filter(|number| range.contains(number));
+        if result.is_none() {
+            let accepted = format!("a number from {} to {}", range.start(), range.end());
+            self.ignore(name, number.map_or("…", |_| value), &accepted);
+        }
+        result
     }
 
     /// A time as a count of milliseconds.

@@ -59,9 +59,11 @@ pub(super) fn read(
         .take_as("export_timeout", |timeout| timeout.milliseconds(TIMEOUTS))?
         .or_else(|| variables.milliseconds("OTEL_BSP_EXPORT_TIMEOUT", TIMEOUTS))
         .unwrap_or(Duration::from_secs(30));
-    let (read_protocol, settings) = match processor.take("exporter") {
+    // Headers and endpoints may hold secrets.
+    let exporter = processor.take("exporter").map(Cursor::secret);
+    let (read_protocol, settings) = match exporter {
         None => (NO_EXPORTER, Cursor::nowhere()),
-        Some(exporter) => only_exporter(exporter)?,
+        Some(exporter) => only_exporter(&exporter)?,
     };
     let retry = envoy.take_object("retry", retry)?;
     settings.object(|settings| {
@@ -89,13 +91,10 @@ pub(super) fn read(
     })
 }
 
-fn only_exporter(cursor: Cursor<'_>) -> Result<(ReadProtocol, Cursor<'_>), ConfigError> {
+fn only_exporter<'a>(cursor: &Cursor<'a>) -> Result<(ReadProtocol, Cursor<'a>), ConfigError> {
     let unsupported = &["otlp_file/development", "console", "zipkin"];
     let exporter = cursor.only_member(EXPORTERS, unsupported)?;
-    exporter.ok_or_else(|| {
-        // Headers may hold secrets.
-        cursor.secret().refuse(&format!("an object with {}", joined(EXPORTERS, " or ")))
-    })
+    exporter.ok_or_else(|| cursor.refuse(&format!("an object with {}", joined(EXPORTERS, " or "))))
 }
 
 /// Where to, and the protocol's own path if it has one. The cluster names the authority if nothing else does.
@@ -106,7 +105,7 @@ fn endpoint_for(
     variables: &mut Variables<'_>,
 ) -> Result<Endpoint, ConfigError> {
     let endpoint = match configured {
-        Some(endpoint) => Some(Endpoint::of_document(endpoint, protocol)?),
+        Some(endpoint) => Some(Endpoint::of_document(&endpoint, protocol)?),
         None => Endpoint::of_variable(variables),
     };
     let endpoint = endpoint.unwrap_or_else(|| Endpoint::of_cluster(cluster));

@@ -62,7 +62,7 @@ fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, Config
 
 fn ratio_based(settings: &mut Object<'_>) -> Result<Box<dyn Sampler>, ConfigError> {
     let threshold = settings.take_as("ratio", |ratio| {
-        Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse(RATIO))
+        Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse_number(RATIO))
     })?;
     Ok(Box::new(TraceIdRatio(threshold.unwrap_or(Threshold::ALL))))
 }

@@ -182,9 +182,9 @@ fn variables_that_make_no_sense_are_ignored_with_a_warning() {
         let [warning] = warnings.as_slice() else {
             panic!("{name}: one warning, not {warnings:?}")
         };
-        let value = if name.ends_with("_HEADERS") { "…" } else { value };
+        let value = if value.parse::<i64>().is_ok() { value } else { "…" };
         assert!(
-            warning.starts_with(&format!("{name}={value:?} is ignored; accepted: ")),
+            warning.starts_with(&format!("{name}=\"{value}\" is ignored; accepted: ")),
             "{warning}"
         );
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 const UNKNOWN: [&str; 5] = ["meter_provider", "tls", "keep", "Envoy", ""];
 
 /// All values in a value, as JSON pointers.
-fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+pub(in crate::config::tests) fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     match value {
@@ -70,6 +70,11 @@ fn keys() -> Vec<String> {
     let known: BTreeSet<_> =
         super::places(&schema).iter().filter_map(Place::key).map(str::to_owned).collect();
     known.into_iter().chain(UNKNOWN.map(str::to_owned)).collect()
+}
+
+/// One of them.
+pub(in crate::config::tests) fn any_key_of_the_schema() -> impl Strategy<Value = String> {
+    proptest::sample::select(keys())
 }
 
 /// Other values for a place in a document: of a wrong type, at an end of a range, or right.
@@ -135,7 +140,7 @@ fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => any_value().prop_map(Change::Value),
         1 => Just(Change::Gone),
-        2 => proptest::sample::select(keys()).prop_map(Change::Renamed),
+        2 => any_key_of_the_schema().prop_map(Change::Renamed),
     ]
 }
 
