@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod backoff;
+pub mod foreign;
 pub mod health;
 pub mod protocol;
 pub mod retry_after;
