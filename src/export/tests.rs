@@ -93,13 +93,13 @@ fn what_may_not_pass_is_not_tried_again() {
         for name in 1..=MAX_REFUSALS {
             send(&mut exporter, at(0), name);
             let attempt = fail(&mut exporter, failure, at(0), name);
-            assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(_))), "{failure}");
-            assert_eq!(exporter.ready(at(0)), Ready::Next, "{failure}: the next may be better");
+            assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(_))), "{failure:?}");
+            assert_eq!(exporter.ready(at(0)), Ready::Next, "{failure:?}: the next may be better");
         }
         send(&mut exporter, at(0), 9);
         fail(&mut exporter, failure, at(0), 9);
-        assert_eq!(exporter.ready(at(0)), Ready::No, "{failure}: too often in a row");
-        assert_eq!(exporter.ready(at(1)), Ready::Next, "{failure}: a probe");
+        assert_eq!(exporter.ready(at(0)), Ready::No, "{failure:?}: too often in a row");
+        assert_eq!(exporter.ready(at(1)), Ready::Next, "{failure:?}: a probe");
     }
 }
 

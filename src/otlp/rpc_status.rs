@@ -1,4 +1,4 @@
-//! What a collector says of a gRPC call that failed: when to come back.
+//! What a collector says of a call that failed, in a `google.rpc.Status`: why, and when to come back.
 
 use base64::Engine;
 use base64::alphabet;
@@ -35,9 +35,22 @@ pub fn retry_delay(details: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, nanos).min(MAX_DELAY))
 }
 
+/// Why a call failed, if a body is such a message (OTLP/HTTP, section Failures), and not a text: no text has its tags.
+#[must_use]
+pub fn message(body: &[u8]) -> Option<Vec<u8>> {
+    if body.len() > MAX_DETAILS {
+        return None;
+    }
+    let status = RpcStatus::decode(body).ok()?;
+    Some(status.message).filter(|message| !message.is_empty())
+}
+
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, Message)]
 struct RpcStatus {
+    /// A string; not every collector writes UTF-8.
+    #[prost(bytes = "vec", tag = "2")]
+    message: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
     details: Vec<Any>,
 }
@@ -78,7 +91,7 @@ mod tests {
         let value = RetryInfo { retry_delay: Some(delay) }.encode_to_vec();
         let other = Any { type_url: "type.googleapis.com/google.rpc.Help".into(), value: vec![1] };
         let info = Any { type_url: type_url.into(), value };
-        RpcStatus { details: vec![other, info] }.encode_to_vec()
+        RpcStatus { message: b"busy".to_vec(), details: vec![other, info] }.encode_to_vec()
     }
 
     #[test]
@@ -109,7 +122,32 @@ mod tests {
         assert_eq!(retry_delay(&[b'A'; MAX_DETAILS + 1]), None, "too long");
     }
 
+    #[test]
+    fn the_reason_is_found_in_a_message_and_not_in_a_text() {
+        let cases: &[(&[u8], Option<&[u8]>, &str)] = &[
+            (b"\x08\x03\x12\x07bad key", Some(b"bad key"), "a code and a message"),
+            (&details("", 1, 0), Some(b"busy"), "details, too"),
+            (b"\x12\x02\xff\xfe", Some(b"\xff\xfe"), "no UTF-8"),
+            (b"\x08\x03", None, "a code alone"),
+            (b"\x12\x07bad", None, "cut"),
+            (b"", None, "nothing"),
+            (b"invalid API key: use header x-api-key", None, "a text"),
+            (b"{\"code\": 3, \"message\": \"bad key\"}", None, "JSON"),
+            (b"<html>\r\n<body>\t401 Unauthorized</body>", None, "a page"),
+        ];
+        for (body, expected, reason) in cases {
+            assert_eq!(message(body).as_deref(), *expected, "{reason}");
+        }
+        let long = RpcStatus { message: vec![b'x'; MAX_DETAILS], details: vec![] }.encode_to_vec();
+        assert_eq!(message(&long), None, "too long");
+    }
+
     proptest! {
+        #[test]
+        fn no_readable_text_is_a_message(text in "[\t\r\n -~]{0,60}") {
+            prop_assert_eq!(message(text.as_bytes()), None);
+        }
+
         #[test]
         fn no_details_are_too_strange(details: Vec<u8>) {
             let found = [retry_delay(&details), retry_delay(BASE64_STANDARD.encode(&details).as_bytes())];
