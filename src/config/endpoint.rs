@@ -25,7 +25,11 @@ impl Endpoint {
     /// None for another scheme than `http` and `https`, user info, a host or a port that can't be
     /// one, a fragment, and what is neither visible nor ASCII.
     pub(super) fn parse(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+        let (scheme, rest) = url.split_once("://")?;
+        // In any case (RFC 3986, section 3.1).
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return None;
+        }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let visible = path.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#');
         if !is_authority(authority) || !visible {
@@ -122,6 +126,8 @@ mod tests {
         let cases: &[(&str, Option<(&str, &str)>, &str)] = &[
             ("http://c:4318/v1/traces", Some(("c:4318", "/v1/traces")), "the usual"),
             ("https://c.example/otlp", Some(("c.example", "/otlp")), "TLS, no port"),
+            ("HTTP://c:4318/a", Some(("c:4318", "/a")), "a scheme in upper case"),
+            ("Https://C/a", Some(("C", "/a")), "one in both"),
             ("http://c:4318", Some(("c:4318", "/")), "no path is the root path"),
             ("http://c/?a=b#", None, "an empty fragment"),
             ("http://c/v1?tenant=a", Some(("c", "/v1?tenant=a")), "a query"),
@@ -134,6 +140,8 @@ mod tests {
             ("http://[c]/", None, "a name in brackets"),
             ("c:4318", None, "no scheme"),
             ("grpc://c:4317", None, "another scheme"),
+            ("://c:4317", None, "an empty scheme"),
+            ("http:/c/http://c", None, "a scheme elsewhere"),
             ("http://", None, "no host"),
             ("http:///v1/traces", None, "an empty host"),
             ("http://:4318", None, "a port alone"),

@@ -161,6 +161,19 @@ fn the_protocol_is_the_documents_or_the_variables() {
 }
 
 #[test]
+fn a_scheme_is_read_in_any_case() {
+    let Parsed { config, warnings } =
+        with_environment("{}", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "HTTP://c:4318/base")]);
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(
+        (&*config.exporter.authority, &*config.exporter.path),
+        ("c:4318", "/base/v1/traces")
+    );
+    let document = exporter(r#"{"otlp_http": {"endpoint": "HTTPS://c/a"}}"#);
+    assert_eq!(parse(&document).expect("a URL").exporter.path, "/a", "in the document, too");
+}
+
+#[test]
 fn variables_that_make_no_sense_are_ignored_with_a_warning() {
     let cases = [
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),

@@ -103,6 +103,7 @@ fn values() -> Vec<Value> {
         json!("b3,tracecontext"),
         json!("a=1,b"),
         json!("http://c?d"),
+        json!("HTTPS://c/d"),
         json!("http://c:0"),
         json!("https://[::1]:70000/"),
         json!("host"),
@@ -130,7 +131,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         proptest::sample::select(values()),
         "[ -~]{0,6}".prop_map(Value::String),
         "(a|-|;|\t|é|%2|%20|=|,| ){0,8}".prop_map(Value::String),
-        "https?://[a-z:0-9@/?#\\[\\]]{0,6}".prop_map(Value::String),
+        "(https?|HTTP|Https|htps)://[a-z:0-9@/?#\\[\\]]{0,6}".prop_map(Value::String),
         any::<i64>().prop_map(Value::from),
         (-2.0..2.0).prop_map(Value::from),
     ]
