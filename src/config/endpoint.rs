@@ -61,14 +61,12 @@ impl Endpoint {
     /// The variable for traces as it is; or else the one for all signals, with the path added
     /// (OTLP Exporter, section Endpoint URLs for OTLP/HTTP).
     pub(super) fn of_variable(variables: &mut Variables<'_>) -> Option<Self> {
-        let name = variables.of_exporter("ENDPOINT");
         let accepted = "a URL such as http://otel-collector:4318, without user and password";
-        variables.read(&name, accepted, |url| {
-            let endpoint = Self::parse(url)?;
-            match name.as_str() {
-                "OTEL_EXPORTER_OTLP_ENDPOINT" => endpoint.with_path_of_traces(),
-                _ => Some(endpoint),
-            }
+        let of_traces = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+        variables.read(&of_traces, accepted, Self::parse).or_else(|| {
+            variables.read(&["OTEL_EXPORTER_OTLP_ENDPOINT"], accepted, |url| {
+                Self::parse(url)?.with_path_of_traces()
+            })
         })
     }
 
@@ -189,6 +187,11 @@ mod tests {
             (&[(all, "http://c/?a=b")], None, "not to a query"),
             (&[(traces, "http://c/base")], Some("/base"), "the one for traces stands as it is"),
             (&[(traces, "http://c"), (all, "http://d/base")], Some("/"), "and goes before"),
+            (
+                &[(traces, "c"), (all, "http://d/base")],
+                Some("/base/v1/traces"),
+                "unless it can't be used",
+            ),
             (&[], None, "neither"),
         ];
         for (variables, path, reason) in cases {

@@ -8,6 +8,8 @@ use super::environment::Variables;
 use super::error::ConfigError;
 use super::list;
 
+const VARIABLES: &[&str] = &["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+
 const PAIRS: &str = "name=value pairs of headers joined by commas, values percent-encoded";
 
 /// Names that the exporter sets itself, and those of the connection, which is Envoy's.
@@ -37,7 +39,7 @@ pub(super) fn read(
     let list = settings.take("headers_list");
     let mut headers = Vec::new();
     if items.is_none() && list.is_none() {
-        let pairs = variables.read(&variables.of_exporter("HEADERS"), PAIRS, pairs);
+        let pairs = variables.read(VARIABLES, PAIRS, pairs);
         list::add(&mut headers, pairs.into_iter().flatten());
     }
     if let Some(items) = items {

@@ -31,7 +31,7 @@ pub(super) fn read(
     list::add(&mut attributes, name.map(text));
     let accepted = "key=value pairs joined by commas, values percent-encoded";
     let read = |list: &str| list::pairs(list).ok();
-    let pairs = variables.read("OTEL_RESOURCE_ATTRIBUTES", accepted, read);
+    let pairs = variables.read(&["OTEL_RESOURCE_ATTRIBUTES"], accepted, read);
     list::add(&mut attributes, pairs.into_iter().flatten().map(text));
     Ok(attributes)
 }

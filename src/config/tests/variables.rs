@@ -90,9 +90,9 @@ fn a_variable_names_a_sampler() {
 #[test]
 fn a_number_of_a_variable_has_a_range() {
     let cases = [
-        ("OTEL_BSP_SCHEDULE_DELAY", 1, 600_000),
-        ("OTEL_BSP_EXPORT_TIMEOUT", 1, 600_000),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", 1, 600_000),
+        ("OTEL_BSP_SCHEDULE_DELAY", 0, 600_000),
+        ("OTEL_BSP_EXPORT_TIMEOUT", 0, 600_000),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", 0, 600_000),
         ("OTEL_BSP_MAX_QUEUE_SIZE", 1, 1_048_576),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1, 2048),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", 0, 4_294_967_295),

@@ -108,6 +108,17 @@ fn a_call_that_is_not_made_or_not_answered_is_a_failure() {
 }
 
 #[test]
+fn without_a_delay_a_span_is_sent_at_the_next_look() {
+    let mut tracer = tracer(
+        r#"{"tracer_provider": {"processors": [{"batch": {"schedule_delay": 0, "max_export_batch_size": 9}}]}}"#,
+    );
+    assert!(next_request(&mut tracer, at(0)).is_none(), "nothing for nothing");
+    pass(&mut tracer, "200");
+    assert!(!tracer.has_full_batch(), "it fills no batch");
+    assert_eq!(send(&mut tracer, at(0)), 1, "and does not wait for others");
+}
+
+#[test]
 fn a_full_queue_loses_the_newest_or_the_oldest() {
     let full = ("otel.sdk.processor.span.dropped.queue_full", 3);
     for (policy, first, reason) in
