@@ -19,6 +19,7 @@ mod list;
 mod propagator;
 mod resource;
 mod sampler;
+mod shown;
 mod words;
 
 pub use environment::Environment;
@@ -78,8 +79,8 @@ impl Config {
     ///
     /// # Errors
     /// Not JSON; a wrong type, an unknown key, a value out of range; a part of the schema that this
-    /// version does not support. The error names the key, what was found and what is accepted. A
-    /// variable never is an error: it is ignored, with a warning.
+    /// version does not support. The error names the key, the type of what was found, and what is accepted; like a
+    /// warning, it holds no value that may be a secret. A variable never is an error: it is ignored, with a warning.
     pub fn parse(json: &[u8], environment: &Environment) -> Result<Parsed, ConfigError> {
         let value = json::read(json)?;
         let mut variables = Variables::new(environment);

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod backoff;
+pub mod foreign;
 pub mod health;
 pub mod protocol;
 pub mod retry_after;
@@ -18,6 +19,10 @@ use std::time::Duration;
 /// How much longer than its timeout a call may stay unanswered before it is given up. The host
 /// answers a call that times out; this is for a host that does not.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The longest that the collector is left alone because it asks for it: a mistake in a clock or a number must not silence a worker. Where the
+/// wait of [`RetryPolicy`] is longer, that counts.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// How often in a row the collector may refuse a batch for good before it is left alone for a while.
 const MAX_REFUSALS: u32 = 2;
@@ -309,7 +314,7 @@ impl Exporter {
             0 => Duration::ZERO,
             failures => self.retry.wait(failures, random),
         };
-        let wait = failure.retry_after().map_or(wait, |asked| asked.max(wait));
+        let wait = failure.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER).max(wait);
         self.rest_until = now.saturating_add(wait);
         if failure.is_transient() && self.rest_until < delivery.give_up_at {
             self.state = State::Waiting(delivery);

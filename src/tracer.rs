@@ -85,12 +85,12 @@ impl Tracer {
             changes: Changes::default(),
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
+            health: CollectorHealth::new(&config.exporter),
             exporter: Exporter::new(config.exporter),
             stats: Stats::default(),
             open: 0,
             open_bytes: 0,
             redirected: Vec::new(),
-            health: CollectorHealth::default(),
         }
     }
 
@@ -99,7 +99,7 @@ impl Tracer {
     pub fn poll_export(&mut self, now: Duration) -> Option<ExportCall<'_>> {
         self.give_up_redirected(now);
         let attempt = self.exporter.handle_overdue(now, self.ids.number());
-        self.settle(attempt);
+        self.settle(attempt, Answer::Reset, now);
         let call = match self.exporter.ready(now) {
             Ready::No => return None,
             Ready::Again => {
@@ -137,7 +137,7 @@ impl Tracer {
     /// The host refused to make the call.
     pub fn handle_not_called(&mut self, failure: Failure, now: Duration) {
         let attempt = self.exporter.handle_not_called(failure, now, self.ids.number());
-        self.settle(attempt);
+        self.settle(attempt, Answer::Reset, now);
     }
 
     /// How requests to the collector are put on the wire.
@@ -150,13 +150,13 @@ impl Tracer {
     pub fn handle_answer(&mut self, call: u32, answer: Answer<'_>, now: Duration) {
         let outcome = ExportOutcome::of_answer(answer, self.exporter.protocol());
         let attempt = self.exporter.handle_answer(call, outcome, now, self.ids.number());
-        self.settle(attempt);
+        self.settle(attempt, answer, now);
     }
 
     /// Gives up a call whose answer is overdue, and says whether one is still under way.
     pub fn is_in_flight(&mut self, now: Duration) -> bool {
         let attempt = self.exporter.handle_overdue(now, self.ids.number());
-        self.settle(attempt);
+        self.settle(attempt, Answer::Reset, now);
         self.exporter.is_in_flight()
     }
 
@@ -166,10 +166,11 @@ impl Tracer {
         self.stats.take_changes(held)
     }
 
-    fn settle(&mut self, attempt: Option<Attempt>) {
+    /// Counts what became of a batch, and says it. `answer` is what came, if anything did.
+    fn settle(&mut self, attempt: Option<Attempt>, answer: Answer<'_>, now: Duration) {
         match attempt {
             None => {}
-            Some(Attempt::Again(failure)) => self.health.failed(failure),
+            Some(Attempt::Again(failure)) => self.health.failed(failure, &answer.reason(), now),
             Some(Attempt::Ended(batch, outcome)) => {
                 let spans = batch.spans();
                 match outcome {
@@ -178,11 +179,11 @@ impl Tracer {
                         let rejected = rejected.unwrap_or(spans).min(spans);
                         self.stats.count(Metric::Rejected, rejected);
                         self.stats.count(Metric::Exported, spans - rejected);
-                        self.health.took(spans, partial);
+                        self.health.took(spans, &partial, now);
                     }
                     ExportOutcome::Failed(failure) => {
                         self.stats.count(Metric::from(failure), spans);
-                        self.health.failed(failure);
+                        self.health.failed(failure, &answer.reason(), now);
                         self.health.lost(spans);
                     }
                 }

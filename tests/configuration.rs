@@ -34,10 +34,10 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
             r#"{"tracer_provider": {"sampler": {"always_onn": {}}}}"#,
             r#"tracer_provider.sampler: unknown key "always_onn"; accepted: always_on, always_off"#,
         ),
-        (r#"{"envoy": {"span_kind": "both"}}"#, r#"envoy.span_kind: found "both"; accepted: auto"#),
+        (r#"{"envoy": {"span_kind": "both"}}"#, "envoy.span_kind: found a string; accepted: auto"),
         (r#"{"envoy": {"keep": []}}"#, "envoy.keep: not supported by this version"),
         (r#"{"envoy": {"span_kind": "server_and_client"}}"#, "envoy.span_kind: "),
-        (r#"{"envoy": {"cluster": 5}}"#, "envoy.cluster: found 5; accepted: "),
+        (r#"{"envoy": {"cluster": 5}}"#, "envoy.cluster: found a number; accepted: "),
         (r#"{"sampler": {}}"#, r#"unknown key "sampler"; accepted: "#),
         ("{", "not JSON"),
     ];
@@ -45,6 +45,20 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
         let validation = Envoy::validate(&edge()?.filter("ingress", configuration)?).await?;
         assert!(!validation.status.success(), "{configuration} is refused");
         assert!(validation.output.contains(message), "{message}: {}", validation.output);
+    }
+    for exporter in [
+        r#"{"otlp_http": [{"headers_list": "api-key=s3cret"}]}"#,
+        r#"{"otlp_http": {"headers": {"s3cret": ""}}}"#,
+        r#"{"otlp_http": {"endpoint": "https://user:s3cret%40vendor.example"}}"#,
+    ] {
+        let configuration = format!(
+            r#"{{"tracer_provider": {{"processors": [{{"batch": {{"exporter": {exporter}}}}}]}}}}"#
+        );
+        let validation = Envoy::validate(&edge()?.filter("ingress", &configuration)?).await?;
+        let output = &validation.output;
+        assert!(!validation.status.success(), "{configuration} is refused");
+        assert!(output.contains(".batch.exporter.otlp_http"), "with its place: {output}");
+        assert!(!output.contains("s3cret"), "and without a secret: {output}");
     }
     let structure = json!({
         "@type": "type.googleapis.com/google.protobuf.Struct",

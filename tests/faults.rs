@@ -281,6 +281,23 @@ async fn a_span_that_is_too_large_is_cut() -> Result<()> {
 }
 
 #[tokio::test]
+async fn without_a_timeout_a_slow_collector_is_waited_for() -> Result<()> {
+    let batch = json!({
+        "schedule_delay": 0, "export_timeout": 0, "exporter": {"otlp_http": {"timeout": 0}},
+    });
+    let configuration = json!({"tracer_provider": {"processors": [{"batch": batch}]}}).to_string();
+    let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
+    // Longer than a timeout is where none is configured.
+    stage.collector.answer(Answer::Slow(Duration::from_secs(11)));
+    client::get(stage.port(), "/").await?;
+    let stats = stage.at_rest(1).await?;
+    assert_eq!(stats["exporter.span.exported"], 1, "{stats:#?}");
+    assert_eq!(stats["exporter.retries"], 0, "{stats:#?}");
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test]
 async fn memory_does_not_grow_while_nothing_is_delivered() -> Result<()> {
     let closed = harness::free_port()?;
     let hangs = Stage::start(Ok).await?;

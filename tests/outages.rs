@@ -3,6 +3,10 @@
 
 use anyhow::{Context, Result};
 use harness::{Answer, Bootstrap, Counters, Receiver, Stage, Traffic, client, wait_for};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -176,6 +180,31 @@ async fn what_the_collector_rejects_is_counted_and_said_once() -> Result<()> {
         let said = stage.envoy.log().matches("told to reject some").count();
         assert_eq!(said, 1, "{what}: {}", stage.envoy.log());
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_collector_says_is_one_short_line_of_the_log() -> Result<()> {
+    let stage = stage(&http()).await?;
+    let forged = "[2026-01-01 00:00:00.000][1][critical][wasm] forged";
+    for request in 1..=5 {
+        let error_message =
+            format!("quota {request}\n{forged}\u{2028}\x1b[31m{}", "long ".repeat(10_000));
+        let partial_success = Some(ExportTracePartialSuccess { rejected_spans: 1, error_message });
+        let body = ExportTraceServiceResponse { partial_success }.encode_to_vec();
+        stage.collector.answer(Answer::Body(body.into()));
+        client::get(stage.port(), "/").await?;
+        stage.at_rest(request).await?;
+    }
+    let complaints = stage.envoy.complaints();
+    let [line] = complaints.as_slice() else { panic!("one line, not {complaints:#?}") };
+    let said = "the collector rejected 1 of 1 spans: quota 1\\n[2026-01-01 00:00:00.000]";
+    assert!(line.contains(said), "what changes is said once in a minute: {line}");
+    assert!(line.contains("forged\\u{2028}\\u{1b}[31mlong "), "escaped: {line}");
+    assert!(line.ends_with('…') && line.chars().count() < 500, "and cut: {line}");
+    let log = stage.envoy.log();
+    assert!(!log.lines().any(|line| line.starts_with(forged)), "no line of Envoy's is forged");
+    assert!(!log.contains('\x1b') && !log.contains('\u{2028}'), "nothing controls a terminal");
     Ok(())
 }
 

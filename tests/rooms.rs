@@ -66,6 +66,9 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// The rooms that know the SDK.
 const SDK: [&str; 2] = ["filter", "host"];
 
+/// The files that log. What others have written goes through `export::foreign` there, and is in no message of the configuration.
+const LOGGING: [&str; 3] = ["export/health.rs", "filter/root.rs", "filter/running.rs"];
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a folder");
     let mut files = Vec::new();
@@ -135,6 +138,25 @@ fn rooms_use_only_what_is_below_them() {
             );
         }
     }
+}
+
+#[test]
+fn few_files_log() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut logging = Vec::new();
+    for file in files(&source) {
+        let text = std::fs::read_to_string(&file).expect("a text");
+        let macros = ["trace!", "debug!", "info!", "warn!", "error!", "log!"];
+        let logs = macros.iter().any(|name| text.contains(&format!("log::{name}")));
+        let prints = ["println!", "eprintln!", "print!", "eprint!", "dbg!", "use log::{"];
+        let prints = prints.iter().find(|it| text.contains(*it));
+        assert_eq!(prints, None, "{}: it goes past the log", file.display());
+        if logs {
+            logging.push(file.strip_prefix(&source).expect("inside").display().to_string());
+        }
+    }
+    logging.sort();
+    assert_eq!(logging, LOGGING, "a file that logs may log what others have written");
 }
 
 #[test]

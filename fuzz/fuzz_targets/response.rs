@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use otel_proxy_wasm::export::answer::{Answer, ExportOutcome};
+use otel_proxy_wasm::export::foreign::Foreign;
 use otel_proxy_wasm::export::protocol::Protocol;
 use otel_proxy_wasm::otlp::response::{PartialSuccess, partial_success};
 use prost::Message;
@@ -22,8 +23,11 @@ fuzz_target!(|input: (u16, &[u8])| {
         Protocol::HttpProtobuf,
     ) {
         ExportOutcome::Taken(partial) => Some(partial),
-        ExportOutcome::Failed(failure) => {
-            assert!(!failure.to_string().is_empty(), "a failure says what it is");
+        ExportOutcome::Failed(_) => {
+            let answer = Answer::Http { status, retry_after: None, body };
+            let reason = answer.reason().to_string();
+            assert!(reason.chars().count() <= Foreign::MAX, "it is short");
+            assert!(!reason.contains(|it: char| it.is_control()), "it is one line");
             None
         }
     };

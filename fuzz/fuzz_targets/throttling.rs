@@ -9,8 +9,6 @@ use std::time::{Duration, SystemTime};
 fuzz_target!(|input: (u32, &[u8])| {
     let (now, value) = input;
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.into());
-    if let Some(wait) = retry_after::read(value, now) {
-        assert!(wait <= Duration::from_hours(24), "{wait:?}");
-    }
+    let _ = retry_after::read(value, now);
     let _ = rpc_status::retry_delay(value);
 });

@@ -10,8 +10,8 @@ use super::words::Words;
 use crate::batch::{BatchLimits, QueueFullPolicy};
 use std::ops::RangeInclusive;
 
-/// In milliseconds, up to ten minutes.
-const DELAYS: RangeInclusive<usize> = 1..=10 * 60 * 1000;
+/// In milliseconds, up to ten minutes. Zero is until the next look.
+const DELAYS: RangeInclusive<usize> = 0..=10 * 60 * 1000;
 const MAX_SPANS: usize = 1 << 20;
 /// Bytes that a limit has at least: less than a span may need.
 const MIN_BYTES: usize = 1024;
@@ -31,7 +31,7 @@ pub(super) fn read(
     let defaults = BatchLimits::default();
     let schedule_delay = processor
         .take_as("schedule_delay", |delay| delay.milliseconds(DELAYS))?
-        .or_else(|| variables.milliseconds("OTEL_BSP_SCHEDULE_DELAY", DELAYS));
+        .or_else(|| variables.milliseconds(&["OTEL_BSP_SCHEDULE_DELAY"], DELAYS));
     let queue_spans = processor.take_as("max_queue_size", |size| size.count(1..=MAX_SPANS))?;
     let batch_size = processor.take("max_export_batch_size");
     let batch_spans = batch_size.as_ref().map(|size| size.count(1..=MAX_SPANS)).transpose()?;
@@ -39,13 +39,13 @@ pub(super) fn read(
         .or_else(|| {
             // A variable can't make the document wrong.
             let least = batch_spans.unwrap_or(1);
-            variables.count("OTEL_BSP_MAX_QUEUE_SIZE", least..=MAX_SPANS)
+            variables.count(&["OTEL_BSP_MAX_QUEUE_SIZE"], least..=MAX_SPANS)
         })
         .unwrap_or(defaults.max_queue_spans);
     let max_batch_spans = match batch_size {
         Some(size) => size.count(1..=max_queue_spans)?,
         None => variables
-            .count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1..=max_queue_spans)
+            .count(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], 1..=max_queue_spans)
             .unwrap_or(defaults.max_batch_spans)
             .min(max_queue_spans),
     };

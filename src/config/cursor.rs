@@ -4,6 +4,7 @@
 //! reader takes, and any other key is refused.
 
 use super::error::ConfigError;
+use super::shown::{self, Secrecy};
 use super::words::{Words, listed, meaning};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -28,14 +29,6 @@ pub(super) struct Object<'a> {
     unsupported: &'static [&'static str],
 }
 
-/// Whether a value may stand in an error, which ends in a log.
-#[derive(Clone, Copy, Debug)]
-enum Secrecy {
-    Open,
-    /// Only its type.
-    Secret,
-}
-
 /// What stands where nothing does.
 static NOTHING: Value = Value::Null;
 
@@ -53,17 +46,22 @@ impl<'a> Cursor<'a> {
         &self.path
     }
 
-    /// The same place; neither its value nor what is in it will stand in an error.
+    /// The same place; what is in it may be secret, keys included.
     pub(super) fn secret(self) -> Self {
         Self { secrecy: Secrecy::Secret, ..self }
     }
 
-    /// An error about this value: what was found stands in it.
+    /// An error about this value: its type stands in it, for it may be a secret.
     pub(super) fn refuse(&self, accepted: &str) -> ConfigError {
-        let found = match self.secrecy {
-            Secrecy::Open => shown(self.value),
-            Secrecy::Secret => kind(self.value).to_owned(),
-        };
+        self.refuse_found(shown::kind(self.value), accepted)
+    }
+
+    /// An error about this value where a number belongs: if it is one, it stands in it.
+    pub(super) fn refuse_number(&self, accepted: &str) -> ConfigError {
+        self.refuse_found(&shown::number(self.value), accepted)
+    }
+
+    fn refuse_found(&self, found: &str, accepted: &str) -> ConfigError {
         ConfigError::new(&self.path, &format!("found {found}; accepted: {accepted}"))
     }
 
@@ -144,7 +142,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn count(&self, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
         let number = whole(self.value).and_then(|number| usize::try_from(number).ok());
         number.filter(|number| range.contains(number)).ok_or_else(|| {
-            self.refuse(&format!("an integer from {} to {}", range.start(), range.end()))
+            self.refuse_number(&format!("an integer from {} to {}", range.start(), range.end()))
         })
     }
 
@@ -181,7 +179,7 @@ impl<'a> Cursor<'a> {
                 return self.refuse(&accepted);
             }
             let problem =
-                format!("{word:?} is not supported by this version; accepted: {accepted}");
+                format!("\"{word}\" is not supported by this version; accepted: {accepted}");
             ConfigError::new(&self.path, &problem)
         })
     }
@@ -245,7 +243,8 @@ impl<'a> Object<'a> {
             let problem = format!("not supported by this version; accepted: {accepted}");
             ConfigError::new(&joined(&self.path, key), &problem)
         } else {
-            ConfigError::new(&self.path, &format!("unknown key {key:?}; accepted: {accepted}"))
+            let unknown = shown::unknown(key, &self.taken, self.secrecy);
+            ConfigError::new(&self.path, &format!("{unknown}; accepted: {accepted}"))
         })
     }
 }
@@ -263,28 +262,6 @@ fn whole(value: &Value) -> Option<i64> {
 
 fn joined(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-/// A value as it stands in an error; a long one is cut.
-fn shown(value: &Value) -> String {
-    const LIMIT: usize = 60;
-    let text = value.to_string();
-    match text.char_indices().nth(LIMIT) {
-        None => text,
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-    }
-}
-
-/// What stands in an error for a secret.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]
@@ -319,7 +296,11 @@ mod tests {
         }
         let root = Cursor::root(&document);
         let error = root.object(|object| object.take_as("a", Cursor::text)).expect_err("a number");
-        assert_eq!(error.to_string(), "a: found 1; accepted: a string", "the reader's error first");
+        assert_eq!(
+            error.to_string(),
+            "a: found a number; accepted: a string",
+            "the reader's error first"
+        );
     }
 
     #[test]
@@ -355,7 +336,7 @@ mod tests {
                 Err("d: not supported by this version; accepted: a, b"),
                 "a known one",
             ),
-            (json!([]), Err("found []; accepted: an object"), "no object"),
+            (json!([]), Err("found a list; accepted: an object"), "no object"),
         ];
         for (document, expected, reason) in cases {
             let found = Cursor::root(&document).only_member(THINGS, &["d"]);
@@ -367,30 +348,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_stands_in_an_error_unless_it_is_secret() {
-        let long = "x".repeat(58);
-        let longer = "é".repeat(59);
+    fn of_what_was_found_the_type_stands_in_an_error() {
         let cases = [
-            (json!(null), "null".to_owned(), "null"),
-            (json!(true), "true".to_owned(), "a boolean"),
-            (json!(1.5), "1.5".to_owned(), "a number"),
-            (json!("x"), "\"x\"".to_owned(), "a string"),
-            (json!([1]), "[1]".to_owned(), "a list"),
-            (json!({"a": 1}), "{\"a\":1}".to_owned(), "an object"),
-            (json!(long), format!("\"{long}\""), "a string"),
-            (json!(longer), format!("\"{longer}…"), "a string"),
+            (json!(null), "null", "null"),
+            (json!(true), "a boolean", "a boolean"),
+            (json!(1.5), "a number", "1.5"),
+            (json!(-7), "a number", "-7"),
+            (json!("x"), "a string", "a string"),
+            (json!([1]), "a list", "a list"),
+            (json!({"a": 1}), "an object", "an object"),
         ];
-        for (value, shown, kind) in cases {
-            let error = Cursor::root(&value).refuse("x").to_string();
-            assert_eq!(error, format!("found {shown}; accepted: x"));
+        for (value, kind, number) in cases {
             let list = json!([value]);
-            let items = Cursor::root(&list).secret().items().expect("a list");
+            let items = Cursor::root(&list).items().expect("a list");
             let error = items[0].refuse("x").to_string();
-            assert_eq!(
-                error,
-                format!("[0]: found {kind}; accepted: x"),
-                "what is in a secret is one"
-            );
+            assert_eq!(error, format!("[0]: found {kind}; accepted: x"));
+            let error = items[0].refuse_number("x").to_string();
+            assert_eq!(error, format!("[0]: found {number}; accepted: x"), "for a number");
         }
+    }
+
+    #[test]
+    fn what_is_in_a_secret_is_one() {
+        let document = json!({"a": [{"secret": 1}]});
+        let error = |cursor: Cursor<'_>| {
+            let items = cursor.object(|root| root.take_or_null("a").items()).expect("a list");
+            items[0].object(|_| Ok(())).expect_err("an unknown key").to_string()
+        };
+        let known = error(Cursor::root(&document));
+        assert_eq!(known, "a[0]: unknown key \"secret\"; accepted: no keys");
+        let secret = error(Cursor::root(&document).secret());
+        assert_eq!(secret, "a[0]: unknown key; accepted: no keys");
     }
 }

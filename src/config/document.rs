@@ -65,7 +65,7 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
     root.take_as("file_format", |format| file_format(format, variables))?;
     let disabled = root
         .take_as("disabled", Cursor::bool)?
-        .or_else(|| variables.read("OTEL_SDK_DISABLED", "true, false", boolean));
+        .or_else(|| variables.read(&["OTEL_SDK_DISABLED"], "true, false", boolean));
     let log_level = root.take_as("log_level", |level| level.word(LOG_LEVELS, &[]))?;
     let attribute_limits = root.take_or_null("attribute_limits");
     let resource = root.take_object("resource", |object| resource::read(object, variables))?;
@@ -135,7 +135,7 @@ fn file_format(cursor: &Cursor<'_>, variables: &mut Variables<'_>) -> Result<(),
         return Err(accepted());
     }
     if !["0", "1"].contains(&minor) {
-        variables.warn(format!("{}: {version} is later than 1.1, which is read", cursor.path()));
+        variables.warn(format!("{}: it is later than 1.1, which is read", cursor.path()));
     }
     Ok(())
 }

@@ -25,7 +25,11 @@ impl Endpoint {
     /// None for another scheme than `http` and `https`, user info, a host or a port that can't be
     /// one, a fragment, and what is neither visible nor ASCII.
     pub(super) fn parse(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+        let (scheme, rest) = url.split_once("://")?;
+        // In any case (RFC 3986, section 3.1).
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return None;
+        }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let visible = path.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#');
         if !is_authority(authority) || !visible {
@@ -36,7 +40,10 @@ impl Endpoint {
     }
 
     /// What the document says. gRPC has a path of its own.
-    pub(super) fn of_document(cursor: Cursor<'_>, protocol: Protocol) -> Result<Self, ConfigError> {
+    pub(super) fn of_document(
+        cursor: &Cursor<'_>,
+        protocol: Protocol,
+    ) -> Result<Self, ConfigError> {
         let url = cursor.text()?;
         let endpoint = Self::parse(url);
         let (endpoint, example) = match protocol {
@@ -48,24 +55,18 @@ impl Endpoint {
                 (endpoint, "http://otel-collector:4318/v1/traces, without user and password")
             }
         };
-        endpoint.ok_or_else(|| {
-            // What stands before an @ may be a password.
-            let cursor = if url.contains('@') { cursor.secret() } else { cursor };
-            cursor.refuse(&format!("a URL such as {example}"))
-        })
+        endpoint.ok_or_else(|| cursor.refuse(&format!("a URL such as {example}")))
     }
 
     /// The variable for traces as it is; or else the one for all signals, with the path added
     /// (OTLP Exporter, section Endpoint URLs for OTLP/HTTP).
     pub(super) fn of_variable(variables: &mut Variables<'_>) -> Option<Self> {
-        let name = variables.of_exporter("ENDPOINT");
         let accepted = "a URL such as http://otel-collector:4318, without user and password";
-        variables.read(&name, accepted, |url| {
-            let endpoint = Self::parse(url)?;
-            match name.as_str() {
-                "OTEL_EXPORTER_OTLP_ENDPOINT" => endpoint.with_path_of_traces(),
-                _ => Some(endpoint),
-            }
+        let of_traces = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+        variables.read(&of_traces, accepted, Self::parse).or_else(|| {
+            variables.read(&["OTEL_EXPORTER_OTLP_ENDPOINT"], accepted, |url| {
+                Self::parse(url)?.with_path_of_traces()
+            })
         })
     }
 
@@ -123,6 +124,8 @@ mod tests {
         let cases: &[(&str, Option<(&str, &str)>, &str)] = &[
             ("http://c:4318/v1/traces", Some(("c:4318", "/v1/traces")), "the usual"),
             ("https://c.example/otlp", Some(("c.example", "/otlp")), "TLS, no port"),
+            ("HTTP://c:4318/a", Some(("c:4318", "/a")), "a scheme in upper case"),
+            ("Https://C/a", Some(("C", "/a")), "one in both"),
             ("http://c:4318", Some(("c:4318", "/")), "no path is the root path"),
             ("http://c/?a=b#", None, "an empty fragment"),
             ("http://c/v1?tenant=a", Some(("c", "/v1?tenant=a")), "a query"),
@@ -135,6 +138,8 @@ mod tests {
             ("http://[c]/", None, "a name in brackets"),
             ("c:4318", None, "no scheme"),
             ("grpc://c:4317", None, "another scheme"),
+            ("://c:4317", None, "an empty scheme"),
+            ("http:/c/http://c", None, "a scheme elsewhere"),
             ("http://", None, "no host"),
             ("http:///v1/traces", None, "an empty host"),
             ("http://:4318", None, "a port alone"),
@@ -182,6 +187,11 @@ mod tests {
             (&[(all, "http://c/?a=b")], None, "not to a query"),
             (&[(traces, "http://c/base")], Some("/base"), "the one for traces stands as it is"),
             (&[(traces, "http://c"), (all, "http://d/base")], Some("/"), "and goes before"),
+            (
+                &[(traces, "c"), (all, "http://d/base")],
+                Some("/base/v1/traces"),
+                "unless it can't be used",
+            ),
             (&[], None, "neither"),
         ];
         for (variables, path, reason) in cases {

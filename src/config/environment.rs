@@ -1,9 +1,9 @@
 //! The `OTEL_*` variables: they apply where the JSON is silent.
 //!
-//! A value that can't be used is ignored with a warning, as the specification asks. An empty value
-//! is as good as none. Which variables there are is not known here.
+//! A value that can't be used is ignored with a warning, as the specification asks: it is as good as none, and so is
+//! an empty one. Which variables there are is not known here.
 
-use super::words::{Words, listed, meaning};
+use super::words::{Words, listed, meaning_in_any_case};
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -62,53 +62,55 @@ impl<'a> Variables<'a> {
         self.environment.get(name)
     }
 
-    /// The value of a variable as `read` understands it; what it does not understand is a warning.
+    /// What `read` makes of the first of these variables that it understands; what it does not understand is a warning.
     pub(super) fn read<T>(
         &mut self,
-        name: &str,
+        names: &[&str],
         accepted: &str,
-        read: impl FnOnce(&str) -> Option<T>,
+        read: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        let value = self.text(name)?;
-        let result = read(value);
-        if result.is_none() {
-            // Headers may hold secrets, and a URL a password before an @.
-            let secret = name.ends_with("_HEADERS") || value.contains('@');
-            let value = if secret { "…" } else { value };
-            self.warn(format!("{name}={value:?} is ignored; accepted: {accepted}"));
-        }
-        result
+        names.iter().find_map(|name| {
+            let result = read(self.text(name)?);
+            if result.is_none() {
+                // Any variable may hold a secret, be it by mistake.
+                self.ignore(name, "…", accepted);
+            }
+            result
+        })
+    }
+
+    #[inline(never)] // Read once: what makes the module smaller goes before what makes it faster.
+    fn ignore(&mut self, name: &str, value: &str, accepted: &str) {
+        self.warn(format!("{name}=\"{value}\" is ignored; accepted: {accepted}"));
     }
 
     /// A whole number within a range.
-    pub(super) fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> Option<usize> {
-        let accepted = format!("a number from {} to {}", range.start(), range.end());
-        self.read(name, &accepted, |value| {
-            value.trim().parse().ok().filter(|number| range.contains(number))
+    #[inline(never)] // As `ignore`.
+    pub(super) fn count(&mut self, names: &[&str], range: RangeInclusive<usize>) -> Option<usize> {
+        names.iter().find_map(|name| {
+            let value = self.text(name)?.trim();
+            let number = value.parse::<i64>().ok();
+            let result = number.and_then(|number| usize::try_from(number).ok());
+            let result = result.filter(|number| range.contains(number));
+            if result.is_none() {
+                let accepted = format!("a number from {} to {}", range.start(), range.end());
+                self.ignore(name, number.map_or("…", |_| value), &accepted);
+            }
+            result
         })
     }
 
     /// A time as a count of milliseconds.
     pub(super) fn milliseconds(
         &mut self,
-        name: &str,
+        names: &[&str],
         range: RangeInclusive<usize>,
     ) -> Option<Duration> {
-        self.count(name, range).map(|count| Duration::from_millis(count as u64))
+        self.count(names, range).map(|count| Duration::from_millis(count as u64))
     }
 
-    /// What one of a few words stands for.
-    pub(super) fn word<T: Copy>(&mut self, name: &str, words: &Words<T>) -> Option<T> {
-        self.read(name, &listed(words), |value| meaning(words, value))
-    }
-
-    /// The name of a variable of the exporter: the one for traces if that is set, or else the one
-    /// for all signals.
-    pub(super) fn of_exporter(&self, setting: &str) -> String {
-        let of_traces = format!("OTEL_EXPORTER_OTLP_TRACES_{setting}");
-        match self.text(&of_traces) {
-            Some(_) => of_traces,
-            None => format!("OTEL_EXPORTER_OTLP_{setting}"),
-        }
+    /// What one of a few words stands for, in any case (Environment Variable Specification, section Enum).
+    pub(super) fn word<T: Copy>(&mut self, names: &[&str], words: &Words<T>) -> Option<T> {
+        self.read(names, &listed(words), |value| meaning_in_any_case(words, value))
     }
 }

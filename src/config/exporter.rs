@@ -15,10 +15,18 @@ use crate::export::protocol::{Compression, GRPC_PATH, Protocol};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// In milliseconds, up to ten minutes.
-const TIMEOUTS: RangeInclusive<usize> = 1..=10 * 60 * 1000;
+/// In milliseconds, up to ten minutes. Zero is no limit.
+const TIMEOUTS: RangeInclusive<usize> = 0..=10 * 60 * 1000;
+/// What no limit is: a collector that never answers must not silence a worker for good.
+const NO_LIMIT: Duration = Duration::from_mins(10);
 /// An hour, in milliseconds.
 const MAX_INTERVAL: usize = 60 * 60 * 1000;
+
+// Those for traces go before those for all signals.
+const PROTOCOL: &[&str] = &["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+const COMPRESSION: &[&str] =
+    &["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
+const TIMEOUT: &[&str] = &["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
 
 /// How the protocol of an exporter is found.
 type ReadProtocol = fn(&mut Object<'_>, &mut Variables<'_>) -> Result<Protocol, ConfigError>;
@@ -27,7 +35,7 @@ const EXPORTERS: &Words<ReadProtocol> =
     &[("otlp_http", over_http), ("otlp_grpc", |_, _| Ok(Protocol::Grpc))];
 /// Where the document has no exporter.
 const NO_EXPORTER: ReadProtocol = |_, variables| {
-    let protocol = variables.word(&variables.of_exporter("PROTOCOL"), PROTOCOLS);
+    let protocol = variables.word(PROTOCOL, PROTOCOLS);
     Ok(protocol.unwrap_or(Protocol::HttpProtobuf))
 };
 const ENCODINGS: &Words<Protocol> =
@@ -57,11 +65,13 @@ pub(super) fn read(
 ) -> Result<ExporterConfig, ConfigError> {
     let longest = processor
         .take_as("export_timeout", |timeout| timeout.milliseconds(TIMEOUTS))?
-        .or_else(|| variables.milliseconds("OTEL_BSP_EXPORT_TIMEOUT", TIMEOUTS))
-        .unwrap_or(Duration::from_secs(30));
-    let (read_protocol, settings) = match processor.take("exporter") {
+        .or_else(|| variables.milliseconds(&["OTEL_BSP_EXPORT_TIMEOUT"], TIMEOUTS))
+        .map_or(Duration::from_secs(30), limit);
+    // Headers and endpoints may hold secrets.
+    let exporter = processor.take("exporter").map(Cursor::secret);
+    let (read_protocol, settings) = match exporter {
         None => (NO_EXPORTER, Cursor::nowhere()),
-        Some(exporter) => only_exporter(exporter)?,
+        Some(exporter) => only_exporter(&exporter)?,
     };
     let retry = envoy.take_object("retry", retry)?;
     settings.object(|settings| {
@@ -70,10 +80,11 @@ pub(super) fn read(
         let headers = headers::read(settings, variables)?;
         let compression = settings
             .take_as("compression", |compression| compression.word(COMPRESSIONS, &[]))?
-            .or_else(|| variables.word(&variables.of_exporter("COMPRESSION"), COMPRESSIONS));
+            .or_else(|| variables.word(COMPRESSION, COMPRESSIONS));
         let timeout = settings
             .take_as("timeout", |timeout| timeout.milliseconds(TIMEOUTS))?
-            .or_else(|| variables.milliseconds(&variables.of_exporter("TIMEOUT"), TIMEOUTS));
+            .or_else(|| variables.milliseconds(TIMEOUT, TIMEOUTS))
+            .map_or(Duration::from_secs(10), limit);
         let protocol = read_protocol(settings, variables)?;
         let Endpoint { authority, path } = endpoint_for(endpoint, protocol, &cluster, variables)?;
         Ok(ExporterConfig {
@@ -83,19 +94,16 @@ pub(super) fn read(
             path,
             authority,
             headers,
-            timeout: timeout.unwrap_or(Duration::from_secs(10)).min(longest),
+            timeout: timeout.min(longest),
             retry,
         })
     })
 }
 
-fn only_exporter(cursor: Cursor<'_>) -> Result<(ReadProtocol, Cursor<'_>), ConfigError> {
+fn only_exporter<'a>(cursor: &Cursor<'a>) -> Result<(ReadProtocol, Cursor<'a>), ConfigError> {
     let unsupported = &["otlp_file/development", "console", "zipkin"];
     let exporter = cursor.only_member(EXPORTERS, unsupported)?;
-    exporter.ok_or_else(|| {
-        // Headers may hold secrets.
-        cursor.secret().refuse(&format!("an object with {}", joined(EXPORTERS, " or ")))
-    })
+    exporter.ok_or_else(|| cursor.refuse(&format!("an object with {}", joined(EXPORTERS, " or "))))
 }
 
 /// Where to, and the protocol's own path if it has one. The cluster names the authority if nothing else does.
@@ -106,7 +114,7 @@ fn endpoint_for(
     variables: &mut Variables<'_>,
 ) -> Result<Endpoint, ConfigError> {
     let endpoint = match configured {
-        Some(endpoint) => Some(Endpoint::of_document(endpoint, protocol)?),
+        Some(endpoint) => Some(Endpoint::of_document(&endpoint, protocol)?),
         None => Endpoint::of_variable(variables),
     };
     let endpoint = endpoint.unwrap_or_else(|| Endpoint::of_cluster(cluster));
@@ -126,8 +134,13 @@ fn over_http(
 ) -> Result<Protocol, ConfigError> {
     let protocol = settings
         .take_as("encoding", |encoding| encoding.word(ENCODINGS, &[]))?
-        .or_else(|| variables.word(&variables.of_exporter("PROTOCOL"), PROTOCOLS_OVER_HTTP));
+        .or_else(|| variables.word(PROTOCOL, PROTOCOLS_OVER_HTTP));
     Ok(protocol.unwrap_or(Protocol::HttpProtobuf))
+}
+
+/// A timeout as it is configured.
+fn limit(timeout: Duration) -> Duration {
+    if timeout.is_zero() { NO_LIMIT } else { timeout }
 }
 
 fn retry(retry: &mut Object<'_>) -> Result<RetryPolicy, ConfigError> {

@@ -1,12 +1,14 @@
 //! The headers that the exporter sends beside its own: `headers`, `headers_list` and
 //! `OTEL_EXPORTER_OTLP_HEADERS`.
 //!
-//! Their values are often secrets: none stands in an error or a warning.
+//! Their values are often secrets.
 
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
 use super::list;
+
+const VARIABLES: &[&str] = &["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
 
 const PAIRS: &str = "name=value pairs of headers joined by commas, values percent-encoded";
 
@@ -33,11 +35,11 @@ pub(super) fn read(
     settings: &mut Object<'_>,
     variables: &mut Variables<'_>,
 ) -> Result<Vec<(String, String)>, ConfigError> {
-    let items = settings.take("headers").map(Cursor::secret);
-    let list = settings.take("headers_list").map(Cursor::secret);
+    let items = settings.take("headers");
+    let list = settings.take("headers_list");
     let mut headers = Vec::new();
     if items.is_none() && list.is_none() {
-        let pairs = variables.read(&variables.of_exporter("HEADERS"), PAIRS, pairs);
+        let pairs = variables.read(VARIABLES, PAIRS, pairs);
         list::add(&mut headers, pairs.into_iter().flatten());
     }
     if let Some(items) = items {

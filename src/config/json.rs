@@ -109,7 +109,8 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut members = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if members.contains_key(&key) {
-                return Err(Error::custom(format_args!("the key {key:?} stands twice")));
+                // Which one it is may be a secret.
+                return Err(Error::custom("a key stands twice"));
             }
             let Strict(value) = entries.next_value()?;
             members.insert(key, value);
@@ -192,7 +193,7 @@ mod tests {
             ),
             (
                 b"{\"envoy\": {},\n \"envoy\": {}}",
-                "not JSON: the key \"envoy\" stands twice at line 2 column 8",
+                "not JSON: a key stands twice at line 2 column 8",
                 "a key that would be lost",
             ),
         ];

@@ -33,11 +33,12 @@ pub(super) fn read(
     })?;
     let general = general.object(of_object)?;
     let count = of_spans.count.or(general.count).or_else(|| {
-        first_of(["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"], variables)
+        let names = ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"];
+        variables.count(&names, 0..=MAX)
     });
     let value_length = of_spans.value_length.or(general.value_length).or_else(|| {
         let names = ["OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"];
-        first_of(names, variables)
+        variables.count(&names, 0..=MAX)
     });
     Ok(SpanLimits {
         attribute_count: count.unwrap_or(SpanLimits::default().attribute_count),
@@ -51,8 +52,4 @@ fn of_object(object: &mut Object<'_>) -> Result<Limits, ConfigError> {
         value_length: limit("attribute_value_length_limit")?,
         count: limit("attribute_count_limit")?,
     })
-}
-
-fn first_of(names: [&str; 2], variables: &mut Variables<'_>) -> Option<usize> {
-    names.into_iter().find_map(|name| variables.count(name, 0..=MAX))
 }

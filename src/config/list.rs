@@ -34,20 +34,22 @@ pub(super) fn entry<'a, T>(
     }
 }
 
-/// Why a list is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a list is refused: which of its entries is wrong, from one on. What that says may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListError {
     /// An entry without `=`, or with nothing before it.
-    Entry(String),
-    /// A value whose percent-encoding is broken, or does not decode to UTF-8.
-    Encoding(String),
+    Entry(usize),
+    /// An entry whose percent-encoding is broken, or does not decode to UTF-8.
+    Encoding(usize),
 }
 
 impl fmt::Display for ListError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Entry(entry) => write!(formatter, "{entry:?} is not key=value"),
-            Self::Encoding(value) => write!(formatter, "{value:?} is not percent-encoded UTF-8"),
+            Self::Entry(entry) => write!(formatter, "entry {entry} is not key=value"),
+            Self::Encoding(entry) => {
+                write!(formatter, "entry {entry} is not percent-encoded UTF-8")
+            }
         }
     }
 }
@@ -60,29 +62,26 @@ impl std::error::Error for ListError {}
 /// # Errors
 /// The first entry that is not `key=value` with a percent-encoded value.
 pub(super) fn pairs(list: &str) -> Result<Vec<(String, String)>, ListError> {
-    let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(pair).collect()
+    let entries = (1..).zip(list.split(',').map(str::trim));
+    let entries = entries.filter(|(_, entry)| !entry.is_empty());
+    entries.map(|(number, entry)| pair(number, entry)).collect()
 }
 
-fn pair(entry: &str) -> Result<(String, String), ListError> {
-    let (key, value) = entry.split_once('=').ok_or_else(|| ListError::Entry(entry.to_owned()))?;
-    let (key, value) = (key.trim(), value.trim());
-    if key.is_empty() {
-        return Err(ListError::Entry(entry.to_owned()));
+fn pair(number: usize, entry: &str) -> Result<(String, String), ListError> {
+    let (key, value) = entry.split_once('=').ok_or(ListError::Entry(number))?;
+    if key.trim().is_empty() {
+        return Err(ListError::Entry(number));
     }
+    let decoded = |text: &str| decoded(text.trim()).ok_or(ListError::Encoding(number));
     Ok((decoded(key)?, decoded(value)?))
 }
 
-fn decoded(text: &str) -> Result<String, ListError> {
-    let broken = || ListError::Encoding(text.to_owned());
+fn decoded(text: &str) -> Option<String> {
     let well_formed = text.split('%').skip(1).all(|rest| {
         rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
     });
-    if !well_formed {
-        return Err(broken());
-    }
-    let text = percent_encoding::percent_decode_str(text).decode_utf8();
-    text.map(std::borrow::Cow::into_owned).map_err(|_| broken())
+    let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+    well_formed.then(|| text.into_owned())
 }
 
 #[cfg(test)]
@@ -112,6 +111,20 @@ mod tests {
                 pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>()
             });
             assert_eq!(read, expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_entry_that_is_wrong_is_counted() {
+        let cases = [
+            ("a=1,b", ListError::Entry(2), "entry 2 is not key=value"),
+            ("=", ListError::Entry(1), "entry 1 is not key=value"),
+            ("a=1,, ,%=2", ListError::Encoding(4), "entry 4 is not percent-encoded UTF-8"),
+            ("a=%ff,b", ListError::Encoding(1), "entry 1 is not percent-encoded UTF-8"),
+        ];
+        for (list, error, text) in cases {
+            assert_eq!(pairs(list), Err(error), "{list}");
+            assert_eq!(error.to_string(), text, "{list}");
         }
     }
 

@@ -5,7 +5,7 @@
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
-use super::words::{listed, meaning};
+use super::words::{listed, meaning_in_any_case};
 use crate::propagation::trace_context::TraceContext;
 use crate::propagation::{FORMATS, Propagator, Propagators};
 
@@ -39,8 +39,8 @@ pub(super) fn read(
     let list = propagator.take_as("composite_list", in_list)?;
     if composite.is_none() && list.is_none() {
         let words = in_lists();
-        let named = variables.read("OTEL_PROPAGATORS", &listed(&words), |list| {
-            names(list).map(|name| meaning(&words, name)).collect::<Option<Vec<_>>>()
+        let named = variables.read(&["OTEL_PROPAGATORS"], &listed(&words), |list| {
+            names(list).map(|name| meaning_in_any_case(&words, name)).collect::<Option<Vec<_>>>()
         });
         return Ok(chosen(&named.unwrap_or_else(|| vec![Named::Format(&TraceContext)])));
     }

@@ -32,7 +32,7 @@ pub(super) fn read(
     found.extend(name.map(text));
     let accepted = "key=value pairs joined by commas, values percent-encoded";
     let read = |list: &str| list::pairs(list).ok();
-    let pairs = variables.read("OTEL_RESOURCE_ATTRIBUTES", accepted, read);
+    let pairs = variables.read(&["OTEL_RESOURCE_ATTRIBUTES"], accepted, read);
     found.extend(pairs.into_iter().flatten().map(text));
     let is_said = |(name, value): &(String, AttributeValue)| match value {
         AttributeValue::String(text) => {

@@ -42,7 +42,7 @@ pub(super) fn read(
 ) -> Result<Box<dyn Sampler>, ConfigError> {
     let sampler = provider.take_as("sampler", |sampler| read_at(sampler, 0))?;
     let sampler = sampler.or_else(|| {
-        let read = variables.word("OTEL_TRACES_SAMPLER", SAMPLERS_OF_VARIABLE)?;
+        let read = variables.word(&["OTEL_TRACES_SAMPLER"], SAMPLERS_OF_VARIABLE)?;
         Some(read(variables))
     });
     Ok(sampler.unwrap_or_else(|| parent_based_on(AlwaysOn)))
@@ -62,7 +62,7 @@ fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, Config
 
 fn ratio_based(settings: &mut Object<'_>) -> Result<Box<dyn Sampler>, ConfigError> {
     let threshold = settings.take_as("ratio", |ratio| {
-        Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse(RATIO))
+        Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse_number(RATIO))
     })?;
     Ok(Box::new(TraceIdRatio(threshold.unwrap_or(Threshold::ALL))))
 }
@@ -86,7 +86,7 @@ fn parent_based(settings: &mut Object<'_>, depth: usize) -> Result<Box<dyn Sampl
 }
 
 fn ratio_of_variable(variables: &mut Variables<'_>) -> TraceIdRatio {
-    let threshold = variables.read("OTEL_TRACES_SAMPLER_ARG", RATIO, |text| {
+    let threshold = variables.read(&["OTEL_TRACES_SAMPLER_ARG"], RATIO, |text| {
         json::decimal(text).and_then(Threshold::from_ratio)
     });
     TraceIdRatio(threshold.unwrap_or(Threshold::ALL))

@@ -1,9 +1,11 @@
-//! What an answer of the collector means: taken, worth another try, or lost.
+//! What an answer of the collector means: taken, worth another try, or lost; and what it says of that.
 //!
 //! It decides nothing about when to try again.
 
+use super::foreign::Foreign;
 use super::protocol::Protocol;
 use crate::otlp::response::{PartialSuccess, partial_success, partial_success_of_json};
+use crate::otlp::rpc_status;
 use std::fmt;
 use std::time::Duration;
 
@@ -25,11 +27,28 @@ pub enum Answer<'a> {
         code: u32,
         /// How long the collector asks to be left alone.
         retry_delay: Option<Duration>,
+        /// `grpc-message`, if the call failed.
+        message: &'a [u8],
         /// The response's body.
         body: &'a [u8],
     },
     /// No response.
     Reset,
+}
+
+impl<'a> Answer<'a> {
+    /// Why the batch was not taken, in the words of whoever answered: the collector, something before it, or the host.
+    #[must_use]
+    pub fn reason(&self) -> Foreign<'a> {
+        match *self {
+            Self::Http { body, .. } => match rpc_status::message(body) {
+                Some(message) => Foreign::new(message),
+                None => Foreign::new(body),
+            },
+            Self::Grpc { message, .. } => Foreign::percent_encoded(message),
+            Self::Reset => Foreign::NOTHING,
+        }
+    }
 }
 
 /// A status that is not a success.
@@ -78,7 +97,7 @@ impl ExportOutcome {
     pub fn of_answer(answer: Answer<'_>, protocol: Protocol) -> Self {
         Self::Failed(match (answer, protocol) {
             (Answer::Reset, _) => Failure::Reset,
-            (Answer::Grpc { code, retry_delay, body }, _) => {
+            (Answer::Grpc { code, retry_delay, body, .. }, _) => {
                 match failure_of_grpc(code, retry_delay) {
                     None => return Self::Taken(partial_success(unframed(body))),
                     Some(failure) => failure,
@@ -148,17 +167,11 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for AnswerStatus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoCluster => formatter.write_str("there is no such cluster"),
-            Self::NoUpstream => formatter.write_str("the cluster has no healthy host or no room"),
-            Self::Timeout => formatter.write_str("no answer in time"),
-            Self::Reset => formatter.write_str("the connection broke"),
-            Self::Unavailable { status, .. } | Self::Refused(status) => match status {
-                AnswerStatus::Http(status) => write!(formatter, "the answer was {status}"),
-                AnswerStatus::Grpc(code) => write!(formatter, "the answer was gRPC status {code}"),
-            },
+            Self::Http(status) => write!(formatter, "{status}"),
+            Self::Grpc(code) => write!(formatter, "gRPC status {code}"),
         }
     }
 }
@@ -220,8 +233,8 @@ mod tests {
     fn answers_over_grpc_mean_what_otlp_says() {
         let framed = [&[0, 0, 0, 0, 4][..], REJECTED].concat();
         let zipped = [&[1, 0, 0, 0, 4][..], REJECTED].concat();
-        let grpc = |code, retry_delay| Answer::Grpc { code, retry_delay, body: &[] };
-        let with = |body| Answer::Grpc { code: 0, retry_delay: None, body };
+        let grpc = |code, retry_delay| Answer::Grpc { code, retry_delay, message: b"", body: &[] };
+        let with = |body| Answer::Grpc { code: 0, retry_delay: None, message: b"", body };
         let mut cases = vec![
             (grpc(0, None), taken(0), "OK".to_owned()),
             (with(&framed), taken(3), "OK, in part".to_owned()),
@@ -250,10 +263,27 @@ mod tests {
     }
 
     #[test]
+    fn whoever_answers_says_why() {
+        let http = |body| Answer::Http { status: 401, retry_after: None, body };
+        let grpc = |message| Answer::Grpc { code: 16, retry_delay: None, message, body: b"x" };
+        let cases = [
+            (http(b"invalid API key\n"), "invalid API key", "a text"),
+            (http(b"\x08\x10\x12\x06no key"), "no key", "a message of OTLP"),
+            (http(b""), "", "nothing"),
+            (grpc(b"no%20key"), "no key", "percent-encoded"),
+            (grpc(b""), "", "nothing"),
+            (Answer::Reset, "", "nobody"),
+        ];
+        for (answer, expected, reason) in cases {
+            assert_eq!(answer.reason().to_string(), expected, "{reason}");
+        }
+    }
+
+    #[test]
     fn only_what_may_pass_is_tried_again() {
         let busy = Failure::Unavailable { status: AnswerStatus::Http(503), retry_after: None };
         for failure in [Failure::NoUpstream, Failure::Timeout, Failure::Reset, busy] {
-            assert!(failure.is_transient(), "{failure}");
+            assert!(failure.is_transient(), "{failure:?}");
         }
         for status in [AnswerStatus::Http(400), AnswerStatus::Http(500), AnswerStatus::Grpc(3)] {
             assert!(!Failure::Refused(status).is_transient(), "{status:?}");

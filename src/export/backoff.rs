@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct RetryPolicy {
     /// The shortest wait.
     pub initial_interval: Duration,
-    /// The longest wait, at least the shortest. What the collector asks for may be longer.
+    /// The longest wait, at least the shortest. What the collector asks for may be longer, up to five minutes.
     pub max_interval: Duration,
     /// From its first try on, how long a batch is tried again. Zero: never.
     pub max_elapsed_time: Duration,

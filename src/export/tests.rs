@@ -93,13 +93,13 @@ fn what_may_not_pass_is_not_tried_again() {
         for name in 1..=MAX_REFUSALS {
             send(&mut exporter, at(0), name);
             let attempt = fail(&mut exporter, failure, at(0), name);
-            assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(_))), "{failure}");
-            assert_eq!(exporter.ready(at(0)), Ready::Next, "{failure}: the next may be better");
+            assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(_))), "{failure:?}");
+            assert_eq!(exporter.ready(at(0)), Ready::Next, "{failure:?}: the next may be better");
         }
         send(&mut exporter, at(0), 9);
         fail(&mut exporter, failure, at(0), 9);
-        assert_eq!(exporter.ready(at(0)), Ready::No, "{failure}: too often in a row");
-        assert_eq!(exporter.ready(at(1)), Ready::Next, "{failure}: a probe");
+        assert_eq!(exporter.ready(at(0)), Ready::No, "{failure:?}: too often in a row");
+        assert_eq!(exporter.ready(at(1)), Ready::Next, "{failure:?}: a probe");
     }
 }
 
@@ -123,6 +123,28 @@ fn the_collector_is_left_alone_for_as_long_as_it_asks() {
     send(&mut exporter, at(0), 1);
     fail(&mut exporter, asks(0), at(0), 1);
     assert_eq!(exporter.ready(at(0)), Ready::No, "never shorter than the shortest wait of ours");
+}
+
+#[test]
+fn no_collector_is_left_alone_for_long_whatever_it_asks() {
+    let day = at(24 * 60 * 60);
+    let statuses = [AnswerStatus::Http(429), AnswerStatus::Http(503), AnswerStatus::Grpc(8)];
+    for (status, asked) in statuses.into_iter().zip([day, Duration::MAX, at(301)]) {
+        let mut exporter = exporter();
+        send(&mut exporter, at(100), 1);
+        let failure = Failure::Unavailable { status, retry_after: Some(asked) };
+        fail(&mut exporter, failure, at(100), 1);
+        assert_eq!(exporter.ready(at(399)), Ready::No, "{status:?}: for five minutes");
+        assert_eq!(exporter.ready(at(400)), Ready::Next, "{status:?}: no longer");
+    }
+    let retry =
+        RetryPolicy { initial_interval: at(600), max_interval: at(600), max_elapsed_time: day };
+    let mut exporter = Exporter { retry, ..exporter() };
+    send(&mut exporter, at(0), 1);
+    let failure = Failure::Unavailable { status: AnswerStatus::Http(429), retry_after: Some(day) };
+    fail(&mut exporter, failure, at(0), 1);
+    assert_eq!(exporter.ready(at(599)), Ready::No, "the configured wait is longer");
+    assert_eq!(exporter.ready(at(600)), Ready::Again);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::outcomes::OutcomeReader;
 use super::process::{self, Unsent};
 use super::source::{self, Clock, HostRequest};
 use crate::export::ExportCall;
-use crate::export::answer::{Answer, Failure};
+use crate::export::answer::Failure;
 use crate::host::{self, NotCalled};
 use crate::lifecycle::departure::{Departure, Successor};
 use crate::lifecycle::handover;
@@ -137,15 +137,10 @@ impl Running {
 
     /// The call was answered: the current callback has the answer.
     pub(super) fn answered(&self, call: u32, headers: usize, body_size: usize) -> Release {
-        let body;
-        // Without headers there is no response, and the host has nothing that could be asked for.
-        let answer = if headers == 0 {
-            Answer::Reset
-        } else {
-            body = answer::body(body_size);
-            answer::read(self.tracer.borrow().protocol(), &body)
-        };
-        self.tracer.borrow_mut().handle_answer(call, answer, self.clock.now());
+        let protocol = self.tracer.borrow().protocol();
+        answer::with(protocol, headers, body_size, |answer| {
+            self.tracer.borrow_mut().handle_answer(call, answer, self.clock.now());
+        });
         self.export()
     }
 

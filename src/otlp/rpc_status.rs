@@ -1,4 +1,4 @@
-//! What a collector says of a gRPC call that failed: when to come back.
+//! What a collector says of a call that failed, in a `google.rpc.Status`: why, and when to come back.
 
 use base64::Engine;
 use base64::alphabet;
@@ -16,9 +16,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The most that is read, in bytes: of many small details little would become much.
 const MAX_DETAILS: usize = 8 << 10;
 
-/// Nobody is left alone for longer: who says so has made a mistake.
-const MAX_DELAY: Duration = Duration::from_hours(24);
-
 /// How long to wait, of `google.rpc.RetryInfo` in the value of `grpc-status-details-bin` (OTLP/gRPC Throttling). None if that does
 /// not say, or nothing that could be waited for.
 #[must_use]
@@ -32,12 +29,25 @@ pub fn retry_delay(details: &[u8]) -> Option<Duration> {
     let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
     let seconds = u64::try_from(delay.seconds).ok()?;
     let nanos = u32::try_from(delay.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    Some(Duration::new(seconds, nanos).min(MAX_DELAY))
+    Some(Duration::new(seconds, nanos))
+}
+
+/// Why a call failed, if a body is such a message (OTLP/HTTP, section Failures), and not a text: no text has its tags.
+#[must_use]
+pub fn message(body: &[u8]) -> Option<Vec<u8>> {
+    if body.len() > MAX_DETAILS {
+        return None;
+    }
+    let status = RpcStatus::decode(body).ok()?;
+    Some(status.message).filter(|message| !message.is_empty())
 }
 
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, Message)]
 struct RpcStatus {
+    /// A string; not every collector writes UTF-8.
+    #[prost(bytes = "vec", tag = "2")]
+    message: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
     details: Vec<Any>,
 }
@@ -78,7 +88,7 @@ mod tests {
         let value = RetryInfo { retry_delay: Some(delay) }.encode_to_vec();
         let other = Any { type_url: "type.googleapis.com/google.rpc.Help".into(), value: vec![1] };
         let info = Any { type_url: type_url.into(), value };
-        RpcStatus { details: vec![other, info] }.encode_to_vec()
+        RpcStatus { message: b"busy".to_vec(), details: vec![other, info] }.encode_to_vec()
     }
 
     #[test]
@@ -87,7 +97,13 @@ mod tests {
         let cases = [
             (RETRY_INFO, 7, 5_000_000, Some(Duration::from_millis(7005)), "seconds and less"),
             (RETRY_INFO, 0, 0, Some(Duration::ZERO), "at once"),
-            (RETRY_INFO, i64::MAX, 0, Some(MAX_DELAY), "for ever"),
+            (
+                RETRY_INFO,
+                i64::MAX,
+                999_999_999,
+                Some(Duration::new(i64::MAX as u64, 999_999_999)),
+                "for ever",
+            ),
             (RETRY_INFO, -1, 0, None, "the past"),
             (RETRY_INFO, 1, -1, None, "nanoseconds of the past"),
             (RETRY_INFO, 1, 1_000_000_000, None, "nanoseconds that are a second"),
@@ -109,11 +125,35 @@ mod tests {
         assert_eq!(retry_delay(&[b'A'; MAX_DETAILS + 1]), None, "too long");
     }
 
+    #[test]
+    fn the_reason_is_found_in_a_message_and_not_in_a_text() {
+        let cases: &[(&[u8], Option<&[u8]>, &str)] = &[
+            (b"\x08\x03\x12\x07bad key", Some(b"bad key"), "a code and a message"),
+            (&details("", 1, 0), Some(b"busy"), "details, too"),
+            (b"\x12\x02\xff\xfe", Some(b"\xff\xfe"), "no UTF-8"),
+            (b"\x08\x03", None, "a code alone"),
+            (b"\x12\x07bad", None, "cut"),
+            (b"", None, "nothing"),
+            (b"invalid API key: use header x-api-key", None, "a text"),
+            (b"{\"code\": 3, \"message\": \"bad key\"}", None, "JSON"),
+            (b"<html>\r\n<body>\t401 Unauthorized</body>", None, "a page"),
+        ];
+        for (body, expected, reason) in cases {
+            assert_eq!(message(body).as_deref(), *expected, "{reason}");
+        }
+        let long = RpcStatus { message: vec![b'x'; MAX_DETAILS], details: vec![] }.encode_to_vec();
+        assert_eq!(message(&long), None, "too long");
+    }
+
     proptest! {
         #[test]
+        fn no_readable_text_is_a_message(text in "[\t\r\n -~]{0,60}") {
+            prop_assert_eq!(message(text.as_bytes()), None);
+        }
+
+        #[test]
         fn no_details_are_too_strange(details: Vec<u8>) {
-            let found = [retry_delay(&details), retry_delay(BASE64_STANDARD.encode(&details).as_bytes())];
-            prop_assert!(found.iter().flatten().all(|delay| *delay <= MAX_DELAY));
+            let _ = [retry_delay(&details), retry_delay(BASE64_STANDARD.encode(&details).as_bytes())];
         }
     }
 }

@@ -84,10 +84,17 @@ fn words_of_the_exporter() {
 }
 
 #[test]
-fn the_shorter_timeout_counts() {
-    for (of_batch, of_exporter, expected) in
-        [("20", "10", 10), ("10", "20", 10), ("null", "60000", 30_000), ("60000", "null", 10_000)]
-    {
+fn the_shorter_timeout_counts_and_none_is_ten_minutes() {
+    for (of_batch, of_exporter, expected) in [
+        ("20", "10", 10),
+        ("10", "20", 10),
+        ("null", "60000", 30_000),
+        ("60000", "null", 10_000),
+        ("0", "0", 600_000),
+        ("0", "60000", 60_000),
+        ("20000", "0", 20_000),
+        ("null", "0", 30_000),
+    ] {
         let document = format!(
             r#"{{"tracer_provider": {{"processors": [{{"batch": {{"export_timeout": {of_batch},
                 "exporter": {{"otlp_grpc": {{"timeout": {of_exporter}}}}}}}}}]}}}}"#

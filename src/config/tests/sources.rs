@@ -183,6 +183,53 @@ const SOURCES: &[Sources] = &[
     },
 ];
 
+/// Values that no variable of the settings can use, but for those that take any text.
+const UNUSABLE: &str = "?,=";
+
+#[test]
+fn a_variable_that_cannot_be_used_is_as_good_as_none() {
+    for Sources { setting, variables, default, .. } in SOURCES {
+        for unusable in 0..=variables.len() {
+            let said: Vec<_> = variables
+                .iter()
+                .enumerate()
+                .map(|(index, (name, value, _))| {
+                    (*name, if index < unusable { UNUSABLE } else { *value })
+                })
+                .filter(|(name, _)| *name != "OTEL_SERVICE_NAME")
+                .collect();
+            let expected =
+                variables.iter().skip(unusable).find(|(name, ..)| *name != "OTEL_SERVICE_NAME");
+            let Parsed { config, warnings } = with_environment("{}", &said);
+            let expected = expected.map_or(*default, |(_, _, expected)| *expected);
+            assert_eq!(setting(&config), expected, "{said:?}");
+            let ignored = said.iter().filter(|(_, value)| *value == UNUSABLE).count();
+            assert_eq!(warnings.len(), ignored, "each is told: {warnings:?}");
+        }
+    }
+}
+
+#[test]
+fn words_of_variables_ignore_case() {
+    let mut words = 0;
+    for Sources { setting, variables, .. } in SOURCES {
+        for (name, value, expected) in *variables {
+            let is_word = ["SAMPLER", "PROPAGATORS", "COMPRESSION", "PROTOCOL", "DISABLED"];
+            if is_word.iter().any(|end| name.ends_with(end)) {
+                let mut mixed = value.to_lowercase();
+                mixed.get_mut(..2).expect("two letters").make_ascii_uppercase();
+                for value in [value.to_uppercase(), mixed] {
+                    let Parsed { config, warnings } = with_environment("{}", &[(name, &value)]);
+                    assert_eq!(setting(&config), *expected, "{name}={value}");
+                    assert_eq!(warnings, Vec::<String>::new(), "{name}={value}");
+                    words += 1;
+                }
+            }
+        }
+    }
+    assert!(words >= 14, "all words are seen, not {words}");
+}
+
 #[test]
 fn the_first_source_that_speaks_counts() {
     for Sources { setting, document, of_document, variables, default } in SOURCES {

@@ -109,6 +109,17 @@ fn a_call_that_is_not_made_or_not_answered_is_a_failure() {
 }
 
 #[test]
+fn without_a_delay_a_span_is_sent_at_the_next_look() {
+    let mut tracer = tracer(
+        r#"{"tracer_provider": {"processors": [{"batch": {"schedule_delay": 0, "max_export_batch_size": 9}}]}}"#,
+    );
+    assert!(next_request(&mut tracer, at(0)).is_none(), "nothing for nothing");
+    pass(&mut tracer, "200");
+    assert!(!tracer.has_full_batch(), "it fills no batch");
+    assert_eq!(send(&mut tracer, at(0)), 1, "and does not wait for others");
+}
+
+#[test]
 fn a_full_queue_loses_the_newest_or_the_oldest() {
     let full = ("otel.sdk.processor.span.dropped.queue_full", 3);
     for (policy, first, reason) in
@@ -260,7 +271,8 @@ fn what_is_taken_over_counts_under_the_limits_of_whoever_takes_it() {
     drops.take_over(unsent(5, 10));
     assert_eq!(counters(&mut drops), [(full, 5), (queued, -5)], "more than there is ever room for");
     assert_eq!(drops.held(), held(0, 4, 0), "takes nothing away");
-    assert_eq!(send(&mut drops, at(0)), 4, "the request that was taken over whole");
+    let sent = drops.poll_export(at(0)).expect("a request").body.bytes.len();
+    assert_eq!(sent, 10, "the request that was taken over whole");
     let mut tight =
         tracer(r#"{"envoy": {"max_queue_bytes": 2000, "max_export_batch_bytes": 1500}}"#);
     tight.take_over(unsent(1, 2000));

@@ -42,6 +42,8 @@ pub enum Answer {
     Slow(Duration),
     /// Takes all, but says this, whatever it is.
     Body(Bytes),
+    /// This status and this text, taking nothing.
+    Text(u16, &'static str),
     /// This status and this Retry-After, taking nothing.
     RetryAfter(u16, &'static str),
     /// Takes nothing and never answers.
@@ -96,6 +98,9 @@ pub struct Export {
     pub spans: usize,
 }
 
+/// What speaks HTTP.
+type Server = auto::Builder<TokioExecutor>;
+
 #[derive(Debug, Default)]
 struct State {
     answer: Option<Answer>,
@@ -126,7 +131,15 @@ impl Receiver {
     /// # Errors
     /// The port is taken.
     pub async fn on(port: u16) -> Result<Self> {
-        Self::listen(port, None).await
+        Self::listen(port, None, Server::new(TokioExecutor::new())).await
+    }
+
+    /// Starts a receiver on a free port that speaks HTTP/1.1 and nothing else, as a Collector does without TLS.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start_http1() -> Result<Self> {
+        Self::listen(0, None, Server::new(TokioExecutor::new()).http1_only()).await
     }
 
     /// Starts a receiver on a free port, over TLS with this certificate. It offers these protocols, such
@@ -136,22 +149,23 @@ impl Receiver {
     /// No port is free, or TLS can't be had.
     pub async fn start_tls(certificate: &Certificate, protocols: &[&str]) -> Result<Self> {
         let tls = certificate.server(protocols)?;
-        Self::listen(0, Some(TlsAcceptor::from(Arc::new(tls)))).await
+        let server = Server::new(TokioExecutor::new());
+        Self::listen(0, Some(TlsAcceptor::from(Arc::new(tls))), server).await
     }
 
-    async fn listen(port: u16, tls: Option<TlsAcceptor>) -> Result<Self> {
+    async fn listen(port: u16, tls: Option<TlsAcceptor>, server: Server) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let receiver = Self { port: listener.local_addr()?.port(), state: Arc::default() };
         let shared = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (receiver, tls) = (shared.clone(), tls.clone());
+                let (receiver, tls, server) = (shared.clone(), tls.clone(), server.clone());
                 tokio::spawn(async move {
-                    let Some(tls) = tls else { return receiver.serve(stream, None).await };
+                    let Some(tls) = tls else { return receiver.serve(server, stream, None).await };
                     // A client that does not trust us is no concern of ours.
                     let Ok(stream) = tls.accept(stream).await else { return };
                     let name = stream.get_ref().1.server_name().map(str::to_owned);
-                    receiver.serve(stream, Some(name.unwrap_or_default())).await;
+                    receiver.serve(server, stream, Some(name.unwrap_or_default())).await;
                 });
             }
         });
@@ -233,7 +247,7 @@ impl Receiver {
         })
     }
 
-    async fn serve<S>(self, stream: S, server_name: Option<String>)
+    async fn serve<S>(self, server: Server, stream: S, server_name: Option<String>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -241,7 +255,6 @@ impl Receiver {
             let (receiver, server_name) = (self.clone(), server_name.clone());
             async move { receiver.handle(request, server_name).await }
         });
-        let server = auto::Builder::new(TokioExecutor::new());
         // A client that goes away is no concern of ours.
         let _ = server.serve_connection(TokioIo::new(stream), service).await;
     }
@@ -274,7 +287,7 @@ impl Receiver {
         let mut retry_after = None;
         let status = match answer {
             Answer::Ok | Answer::Body(_) | Answer::CutOff | Answer::Trickle(_) => 200,
-            Answer::Status(status) => status,
+            Answer::Status(status) | Answer::Text(status, _) => status,
             Answer::RetryAfter(status, after) => {
                 retry_after = Some(HeaderValue::from_static(after));
                 status
@@ -307,6 +320,7 @@ impl Receiver {
                     });
                 BodyExt::boxed(StreamBody::new(bytes))
             }
+            Answer::Text(_, text) => Full::from(text).map_err(|never| match never {}).boxed(),
             Answer::Body(body) => Full::new(body).map_err(|never| match never {}).boxed(),
             _ => {
                 let bytes = if content_type == JSON {

@@ -213,7 +213,7 @@ async fn a_wrong_configuration_leaves_the_old_one_working() -> Result<()> {
 
 #[tokio::test]
 async fn a_collector_that_a_proxy_does_not_know_is_counted_and_told() -> Result<()> {
-    const MESSAGE: &str = "the collector does not take spans: there is no such cluster";
+    const MESSAGE: &str = "the collector does not take spans: there is no cluster ";
     let mesh = Mesh::start(&["gateway.yaml"]).await?;
     let absent = "outbound|4318||absent.observability.svc.cluster.local";
     mesh.patch(json!({"pluginConfig": {"envoy": {"cluster": absent}}})).await?;

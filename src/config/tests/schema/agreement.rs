@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 const UNKNOWN: [&str; 5] = ["meter_provider", "tls", "keep", "Envoy", ""];
 
 /// All values in a value, as JSON pointers.
-fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+pub(in crate::config::tests) fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     match value {
@@ -72,6 +72,11 @@ fn keys() -> Vec<String> {
     known.into_iter().chain(UNKNOWN.map(str::to_owned)).collect()
 }
 
+/// One of them.
+pub(in crate::config::tests) fn any_key_of_the_schema() -> impl Strategy<Value = String> {
+    proptest::sample::select(keys())
+}
+
 /// Other values for a place in a document: of a wrong type, at an end of a range, or right.
 fn values() -> Vec<Value> {
     Vec::from([
@@ -98,6 +103,7 @@ fn values() -> Vec<Value> {
         json!("b3,tracecontext"),
         json!("a=1,b"),
         json!("http://c?d"),
+        json!("HTTPS://c/d"),
         json!("http://c:0"),
         json!("https://[::1]:70000/"),
         json!("host"),
@@ -125,7 +131,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         proptest::sample::select(values()),
         "[ -~]{0,6}".prop_map(Value::String),
         "(a|-|;|\t|é|%2|%20|=|,| ){0,8}".prop_map(Value::String),
-        "https?://[a-z:0-9@/?#\\[\\]]{0,6}".prop_map(Value::String),
+        "(https?|HTTP|Https|htps)://[a-z:0-9@/?#\\[\\]]{0,6}".prop_map(Value::String),
         any::<i64>().prop_map(Value::from),
         (-2.0..2.0).prop_map(Value::from),
     ]
@@ -135,7 +141,7 @@ fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => any_value().prop_map(Change::Value),
         1 => Just(Change::Gone),
-        2 => proptest::sample::select(keys()).prop_map(Change::Renamed),
+        2 => any_key_of_the_schema().prop_map(Change::Renamed),
     ]
 }
 
