@@ -170,6 +170,17 @@ mod tests {
         assert_ne!(sequence(1), sequence(2), "the seed matters");
     }
 
+    #[test]
+    fn all_of_an_id_is_random() {
+        let mut ids = IdGenerator::from_seed([1; 32]);
+        let (one, another) = (ids.bytes(), ids.bytes());
+        assert!(one.iter().zip(another).filter(|(one, other)| *one == other).count() < 4);
+        for id in [one, another, *ids.trace_id().as_bytes()] {
+            let halves = id.as_chunks::<8>().0;
+            assert!(halves.iter().all(|half| *half != [0; 8]), "{id:?}: both halves");
+        }
+    }
+
     proptest! {
         #[test]
         fn hex_round_trips(bytes: [u8; 8]) {

@@ -124,14 +124,13 @@ impl Span<'_> {
     /// The length of the span as [`Span::append`] writes it, in bytes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        let message = self.message_len();
-        1 + wire::varint_len(message) + message
+        wire::field_len(self.message_len())
     }
 
     /// Appends the span as one entry of `ScopeSpans.spans`.
     pub fn append(&self, buffer: &mut Vec<u8>) {
         let message = self.message_len();
-        buffer.reserve(1 + wire::varint_len(message) + message);
+        buffer.reserve(wire::field_len(message));
         buffer.push(SPANS);
         wire::put_varint(buffer, message as u64);
         wire::put_bytes(buffer, TRACE_ID, self.context.trace_id.as_bytes());

@@ -48,17 +48,8 @@ impl Propagators {
     /// What has to be known of a request to find its context.
     #[must_use]
     pub fn needs(&self) -> Needs {
-        let carriers: Vec<_> = self.0.iter().flat_map(|it| it.carriers()).copied().collect();
-        let headers = match carriers.as_slice() {
-            [] => HeaderNeeds::Nothing,
-            _ => HeaderNeeds::Presence(carriers),
-        };
-        Needs { headers, ..Needs::default() }
-    }
-
-    /// The formats' names.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().map(|format| format.name())
+        let carriers = self.0.iter().flat_map(|it| it.carriers()).copied();
+        Needs { headers: HeaderNeeds::Presence(carriers.collect()), ..Needs::default() }
     }
 
     /// The headers that are read.

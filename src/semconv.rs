@@ -143,3 +143,30 @@ fn put(attributes: &mut Attributes, key: &str, value: &[u8]) {
         attributes.string(key, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_follows_the_listener_unless_the_node_is_a_gateway() {
+        use SpanKindSetting::{Auto, Client, Server};
+        use TrafficDirection::{Inbound, Outbound, Unspecified};
+        const GATEWAY: &str = "router~10.0.0.1~gateway.istio-system~cluster.local";
+        const SIDECAR: &str = "sidecar~10.0.0.1~cart.shop~cluster.local";
+        let cases = [
+            (Auto, SIDECAR, Outbound, SpanKind::Client, "the call of a workload"),
+            (Auto, SIDECAR, Inbound, SpanKind::Server, "a call to a workload"),
+            (Auto, SIDECAR, Unspecified, SpanKind::Server, "no direction"),
+            (Auto, "edge", Outbound, SpanKind::Client, "no mesh"),
+            (Auto, GATEWAY, Outbound, SpanKind::Server, "what a gateway sees is made to it"),
+            (Client, GATEWAY, Inbound, SpanKind::Client, "said so"),
+            (Client, SIDECAR, Inbound, SpanKind::Client, "said so"),
+            (Server, SIDECAR, Outbound, SpanKind::Server, "said so"),
+        ];
+        for (setting, id, direction, expected, reason) in cases {
+            let node = Node::of(&[("xds/node/id", id)]);
+            assert_eq!(setting.on(&node).kind(direction), expected, "{reason}: {setting:?} {id}");
+        }
+    }
+}

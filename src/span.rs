@@ -216,3 +216,73 @@ impl OpenSpan {
         Facts::read(&self.headers, &self.response_headers, grpc_status, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::TraceFlags;
+    use crate::id::TraceId;
+    use std::borrow::Cow;
+
+    /// A context that holds so many bytes.
+    fn context(held: usize) -> SpanContext {
+        let value = "v".repeat(held.saturating_sub(2));
+        SpanContext {
+            trace_id: TraceId::from_bytes([1; 16]).expect("not zero"),
+            span_id: SpanId::from_bytes([2; 8]).expect("not zero"),
+            flags: TraceFlags::new_trace(),
+            trace_state: TraceState::parse(format!("k={value}").as_bytes()).expect("valid"),
+        }
+    }
+
+    fn headers(value: usize) -> Headers {
+        let mut headers = Headers::default();
+        headers.add(b"name", &vec![b'v'; value]);
+        headers.hold(|_, value| Some(Cow::Borrowed(value)))
+    }
+
+    #[test]
+    fn all_that_is_held_is_in_its_size() {
+        use Sampling::{Kept, Undecided};
+        let open = |identity, sampling, held| {
+            OpenSpan::new(identity, None, sampling, held, RequestProtocol::Http).size()
+        };
+        let one = |held| Identity::One(context(held));
+        let two = |server, client| Identity::ServerAndClient {
+            server: context(server),
+            client: context(client),
+        };
+        let parent = |held| Undecided(Some(Box::new(context(held))));
+        let none = Headers::default;
+        let base = size_of::<OpenSpan>();
+        let cases = [
+            (open(one(100), Kept, none()), 100, "a tracestate"),
+            (open(two(100, 23), Kept, none()), 123, "two"),
+            (open(one(100), Undecided(None), none()), 100, "it started here"),
+            (
+                open(one(100), parent(30), none()),
+                130 + size_of::<SpanContext>(),
+                "the context that came",
+            ),
+            (open(one(100), Kept, headers(50)), 100 + headers(50).size(), "headers"),
+        ];
+        for (size, expected, reason) in cases {
+            assert_eq!(size, base + expected, "{reason}");
+        }
+        let mut span = OpenSpan::new(one(100), None, Kept, headers(50), RequestProtocol::Http);
+        let links = [40, 50].map(|held| Link { context: context(held) });
+        span = span.linked(links.into());
+        span.note_response_headers(headers(60));
+        let expected = 190 + 2 * size_of::<Link>() + headers(50).size() + headers(60).size();
+        assert_eq!(span.size(), base + expected, "links, and the response's headers");
+    }
+
+    #[test]
+    fn only_an_rpc_has_a_status_of_grpc() {
+        for (protocol, is_grpc) in [(RequestProtocol::Http, false), (RequestProtocol::Grpc, true)] {
+            let identity = Identity::One(context(10));
+            let span = OpenSpan::new(identity, None, Sampling::Kept, Headers::default(), protocol);
+            assert_eq!(span.is_grpc(), is_grpc, "{protocol:?}");
+        }
+    }
+}

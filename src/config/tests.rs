@@ -37,12 +37,12 @@ fn sampler(config: &Config) -> String {
     shown(config.sampler.as_ref())
 }
 
-/// The names of the formats that are read and written.
+/// The headers of the formats that are read and written.
 fn formats(config: &Config) -> Vec<&'static str> {
-    config.propagators.names().collect()
+    config.propagators.fields().collect()
 }
 
-const TRACE_CONTEXT: &[&str] = &["tracecontext"];
+const TRACE_CONTEXT: &[&str] = &["traceparent", "tracestate"];
 const NO_FORMAT: &[&str] = &[];
 
 fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {

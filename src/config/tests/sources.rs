@@ -55,11 +55,11 @@ const SOURCES: &[Sources] = &[
                   remote_parent_not_sampled: AlwaysOff }",
     },
     Sources {
-        setting: |config| format!("{:?}", config.propagators.names().collect::<Vec<_>>()),
+        setting: |config| format!("{:?}", config.propagators.fields().collect::<Vec<_>>()),
         document: r#"{"propagator": {"composite_list": "tracecontext"}}"#,
-        of_document: r#"["tracecontext"]"#,
+        of_document: r#"["traceparent", "tracestate"]"#,
         variables: &[("OTEL_PROPAGATORS", "none", "[]")],
-        default: r#"["tracecontext"]"#,
+        default: r#"["traceparent", "tracestate"]"#,
     },
     Sources {
         setting: |config| format!("{:?}", config.resource),
