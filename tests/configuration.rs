@@ -76,6 +76,26 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_warning_stands_in_the_log_once() -> Result<()> {
+    let configuration = r#"{"file_format": "1.9", "tracer_provider": {"processors": [{"batch": {
+        "exporter": {"otlp_http": {"endpoint": "https://vendor.example/v1/traces"}}}}]}}"#;
+    let variables = json!({"OTEL_TRACES_SAMPLER": "s3cret"});
+    let bootstrap = with_variables(edge()?.filter("ingress", configuration)?, &variables)?;
+    let envoy = Envoy::with_workers(bootstrap.copy_listener("ingress", "other")?, 4).await?;
+    let complaints = envoy.complaints();
+    let expected = [
+        "configuration: file_format: it is later than 1.1, which is read",
+        "configuration: OTEL_TRACES_SAMPLER=\"…\" is ignored; accepted: always_on, ",
+        "configuration: the endpoint is https, which does nothing: the cluster decides",
+    ];
+    assert_eq!(complaints.len(), expected.len(), "once for all workers: {complaints:#?}");
+    for warning in expected {
+        assert!(complaints.iter().any(|it| it.contains(warning)), "{warning}: {complaints:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn no_configuration_at_all_is_a_complete_one() -> Result<()> {
     let absent = Stage::start(|edge| edge.wasm("ingress", "/config", "configuration", Value::Null));
     let empty = Stage::start(|edge| edge.filter("ingress", ""));

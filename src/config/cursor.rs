@@ -89,12 +89,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// Of an object that names one of several things: which, and what is said of it, be it `null`.
-    /// `None` if it names none of them, or more than one.
+    /// `None` if it names none of them, or more than one. The name alone is refused with the object to write instead.
     pub(super) fn only_member<T: Copy>(
         &self,
         things: &Words<T>,
         unsupported: &'static [&'static str],
     ) -> Result<Option<(T, Cursor<'a>)>, ConfigError> {
+        let word = self.value.as_str();
+        if let Some((name, _)) = things.iter().find(|(name, _)| Some(*name) == word) {
+            let object = format!("{{\"{name}\": {{}}}}");
+            return Err(self.refuse_found(&format!("\"{name}\""), &object));
+        }
         let named: Vec<_> = self.object(|object| {
             object.unsupported(unsupported);
             let named = things.iter().map(|(name, thing)| (*thing, object.take_even_null(name)));
@@ -125,6 +130,16 @@ impl<'a> Cursor<'a> {
             "" => Err(self.refuse("a string that is not empty")),
             text => Ok(text),
         }
+    }
+
+    /// Whatever an object holds; nothing in it is looked at.
+    pub(super) fn any_object(&self) -> Result<(), ConfigError> {
+        self.opened().map(drop)
+    }
+
+    /// What only says something in later versions: nothing.
+    pub(super) fn nothing(&self) -> Result<(), ConfigError> {
+        Err(self.refuse("null"))
     }
 
     pub(super) fn bool(&self) -> Result<bool, ConfigError> {
@@ -206,6 +221,15 @@ impl<'a> Object<'a> {
     #[inline(never)] // As `opened`.
     pub(super) fn take_or_null(&mut self, key: &'static str) -> Cursor<'a> {
         self.take_even_null(key).unwrap_or_else(Cursor::nowhere)
+    }
+
+    /// Takes the members of these names, which have nothing to say here: `check` looks at each.
+    pub(super) fn take_for_nothing<T>(
+        &mut self,
+        keys: &[&'static str],
+        check: impl Fn(&Cursor<'a>) -> Result<T, ConfigError>,
+    ) -> Result<(), ConfigError> {
+        keys.iter().try_for_each(|key| self.take_as(key, &check).map(drop))
     }
 
     /// Takes the member of this name as `read` gives it.
@@ -337,6 +361,8 @@ mod tests {
                 "a known one",
             ),
             (json!([]), Err("found a list; accepted: an object"), "no object"),
+            (json!("a"), Err(r#"found "a"; accepted: {"a": {}}"#), "its name alone"),
+            (json!("c"), Err("found a string; accepted: an object"), "another word"),
         ];
         for (document, expected, reason) in cases {
             let found = Cursor::root(&document).only_member(THINGS, &["d"]);

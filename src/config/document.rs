@@ -61,7 +61,7 @@ pub(super) fn read(document: &Value, variables: &mut Variables<'_>) -> Result<Co
 }
 
 fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Config, ConfigError> {
-    root.unsupported(&["meter_provider", "logger_provider", "distribution"]);
+    root.unsupported(&["meter_provider", "logger_provider"]);
     root.take_as("file_format", |format| file_format(format, variables))?;
     let disabled = root
         .take_as("disabled", Cursor::bool)?
@@ -109,6 +109,9 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
             let kind = kind.unwrap_or(SpanKindSetting::Auto);
             Ok((kind, max_open_bytes.unwrap_or(OPEN_BYTES), exports, batch, exporter))
         })?;
+    // Other implementations find theirs there; editors find the schema.
+    root.take_for_nothing(&["distribution"], Cursor::any_object)?;
+    root.take_for_nothing(&["$schema"], Cursor::text)?;
     Ok(Config {
         disabled: disabled.unwrap_or_default(),
         log_level: log_level.unwrap_or(LevelFilter::Info),

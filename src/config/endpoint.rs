@@ -14,6 +14,8 @@ pub(super) struct Endpoint {
     pub authority: String,
     /// The path and the query.
     pub path: String,
+    /// Whether the scheme asks for TLS.
+    pub is_https: bool,
 }
 
 /// The path of OTLP/HTTP for traces (OTLP, section OTLP/HTTP Request).
@@ -27,7 +29,8 @@ impl Endpoint {
     pub(super) fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         // In any case (RFC 3986, section 3.1).
-        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        if !is_https && !scheme.eq_ignore_ascii_case("http") {
             return None;
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -36,7 +39,7 @@ impl Endpoint {
             return None;
         }
         let root = if path.starts_with('/') { "" } else { "/" };
-        Some(Self { authority: authority.to_owned(), path: format!("{root}{path}") })
+        Some(Self { authority: authority.to_owned(), path: format!("{root}{path}"), is_https })
     }
 
     /// What the document says. gRPC has a path of its own.
@@ -80,7 +83,7 @@ impl Endpoint {
         };
         let authority = Some(authority).filter(|authority| is_authority(authority));
         let authority = authority.unwrap_or_else(|| "localhost".to_owned());
-        Self { authority, path: PATH.to_owned() }
+        Self { authority, path: PATH.to_owned(), is_https: false }
     }
 
     fn with_path_of_traces(self) -> Option<Self> {

@@ -86,7 +86,8 @@ pub(super) fn read(
             .or_else(|| variables.milliseconds(TIMEOUT, TIMEOUTS))
             .map_or(Duration::from_secs(10), limit);
         let protocol = read_protocol(settings, variables)?;
-        let Endpoint { authority, path } = endpoint_for(endpoint, protocol, &cluster, variables)?;
+        let Endpoint { authority, path, .. } =
+            endpoint_for(endpoint, protocol, &cluster, variables)?;
         Ok(ExporterConfig {
             cluster,
             protocol,
@@ -118,6 +119,11 @@ fn endpoint_for(
         None => Endpoint::of_variable(variables),
     };
     let endpoint = endpoint.unwrap_or_else(|| Endpoint::of_cluster(cluster));
+    if endpoint.is_https {
+        variables.warn(
+            "the endpoint is https, which does nothing: the cluster decides, and must have a transport_socket for TLS",
+        );
+    }
     if protocol == Protocol::Grpc {
         return Ok(Endpoint { path: GRPC_PATH.to_owned(), ..endpoint });
     }

@@ -23,13 +23,16 @@ pub(super) fn read(
     variables: &mut Variables<'_>,
 ) -> Result<SpanLimits, ConfigError> {
     let of_spans = of_spans.object(|limits| {
-        limits.unsupported(&[
+        let read = of_object(limits)?;
+        // Of events and links there are none to limit.
+        let others = [
             "event_count_limit",
             "link_count_limit",
             "event_attribute_count_limit",
             "link_attribute_count_limit",
-        ]);
-        of_object(limits)
+        ];
+        limits.take_for_nothing(&others, |limit| limit.count(0..=MAX))?;
+        Ok(read)
     })?;
     let general = general.object(of_object)?;
     let count = of_spans.count.or(general.count).or_else(|| {

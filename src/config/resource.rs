@@ -15,7 +15,7 @@ pub(super) fn read(
     resource: &mut Object<'_>,
     variables: &mut Variables<'_>,
 ) -> Result<Vec<(String, AttributeValue)>, ConfigError> {
-    resource.unsupported(&["detection/development", "schema_url"]);
+    resource.unsupported(&["detection/development"]);
     let mut found = Vec::new();
     if let Some(items) = resource.take("attributes") {
         for item in items.items()? {
@@ -27,6 +27,7 @@ pub(super) fn read(
             .map_err(|error| list.refuse(&format!("key=value pairs joined by commas; {error}")))?;
         found.extend(pairs.into_iter().map(text));
     }
+    resource.take_for_nothing(&["schema_url"], Cursor::nothing)?;
     let name = variables.text("OTEL_SERVICE_NAME");
     let name = name.map(|name| ("service.name".to_owned(), name.to_owned()));
     found.extend(name.map(text));

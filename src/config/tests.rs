@@ -157,9 +157,9 @@ fn numbers_are_whole_as_json_schema_says() {
 #[test]
 fn what_this_version_does_not_support_is_called_by_its_name() {
     // Documents with a place for one more key, and the path to it.
-    let cases: [(&str, &str, &[&str]); 12] = [
-        ("{KEY}", "", &["meter_provider", "logger_provider", "distribution"]),
-        (r#"{"resource": {KEY}}"#, "resource.", &["detection/development", "schema_url"]),
+    let cases: [(&str, &str, &[&str]); 11] = [
+        ("{KEY}", "", &["meter_provider", "logger_provider"]),
+        (r#"{"resource": {KEY}}"#, "resource.", &["detection/development"]),
         (
             r#"{"propagator": {"composite": [{KEY}]}}"#,
             "propagator.composite[0].",
@@ -169,16 +169,6 @@ fn what_this_version_does_not_support_is_called_by_its_name() {
             r#"{"tracer_provider": {KEY}}"#,
             "tracer_provider.",
             &["id_generator", "tracer_configurator/development"],
-        ),
-        (
-            r#"{"tracer_provider": {"limits": {KEY}}}"#,
-            "tracer_provider.limits.",
-            &[
-                "event_count_limit",
-                "link_count_limit",
-                "event_attribute_count_limit",
-                "link_attribute_count_limit",
-            ],
         ),
         (
             r#"{"tracer_provider": {"sampler": {KEY}}}"#,
@@ -239,6 +229,22 @@ fn what_this_version_does_not_support_is_called_by_its_name() {
 }
 
 #[test]
+fn what_has_nothing_to_say_to_a_proxy_does_no_harm() {
+    let plain = format!("{:?}", parse("{}").expect("valid"));
+    for document in [
+        r#"{"$schema": "https://example.com/otel-proxy-wasm.schema.json"}"#,
+        r#"{"resource": {"schema_url": null}}"#,
+        r#"{"distribution": {"vendor": {"anything": [1, {"a": null}]}}}"#,
+        r#"{"tracer_provider": {"limits": {"event_count_limit": 128, "link_count_limit": 0,
+            "event_attribute_count_limit": null, "link_attribute_count_limit": 4294967295}}}"#,
+    ] {
+        let Parsed { config, warnings } = with_environment(document, &[]);
+        assert_eq!(format!("{config:?}"), plain, "{document}");
+        assert_eq!(warnings, Vec::<String>::new(), "{document}");
+    }
+}
+
+#[test]
 fn an_entry_whose_value_is_null_is_ignored() {
     let config = parse(
         r#"{"resource": {"attributes": [{"name": "a", "value": null, "type": "int"}, {"name": "a", "value": "x"}]},
@@ -263,6 +269,8 @@ fn smaller_queues_make_smaller_batches() {
 #[test]
 fn what_may_be_meant_otherwise_is_a_warning() {
     let no_path = "the endpoint has no path: spans go to /, but collectors take /v1/traces";
+    let https = "the endpoint is https, which does nothing: the cluster decides, and must have a \
+                 transport_socket for TLS";
     let later = "file_format: it is later than 1.1, which is read";
     let over = |protocol: &str, endpoint: &str| {
         exporter(&format!(r#"{{"{protocol}": {{"endpoint": "{endpoint}"}}}}"#))
@@ -272,6 +280,8 @@ fn what_may_be_meant_otherwise_is_a_warning() {
         (over("otlp_http", "http://c:4318/v1/traces"), None, "an endpoint with a path"),
         (over("otlp_http", "http://c:4318"), Some(no_path), "the path of the signal is forgotten"),
         (over("otlp_grpc", "http://c:4317/"), None, "the path is the method's"),
+        (over("otlp_http", "https://c/v1/traces"), Some(https), "TLS is the cluster's affair"),
+        (over("otlp_grpc", "HTTPS://c:4317"), Some(https), "over gRPC, too"),
         (format("1.12"), Some(later), "a later schema"),
         (format("1.1"), None, "the schema that is read"),
         (format("1.0"), None, "an earlier schema"),

@@ -84,6 +84,11 @@ impl Unsent {
     }
 }
 
+/// Whether nobody in this process has said a text. From now on somebody has.
+pub(super) fn is_news(text: &str) -> bool {
+    shared::replace(&format!("otel-proxy-wasm.said.{text}"), b"!", Stamp::NO_VALUE).is_ok()
+}
+
 /// An identifier of this process, the same for all its workers and across reloads: the first
 /// proposal that was made.
 pub(super) fn agree_on_instance(proposal: &str) -> String {

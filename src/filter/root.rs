@@ -72,7 +72,8 @@ impl RootContext for Root {
         };
         let mut config = parsed.config;
         log::set_max_level(config.log_level);
-        for warning in parsed.warnings {
+        // Each worker reads the same configuration.
+        for warning in parsed.warnings.iter().filter(|warning| process::is_news(warning)) {
             log::warn!("configuration: {warning}");
         }
         if config.disabled {

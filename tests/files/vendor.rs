@@ -7,6 +7,9 @@ use harness::{Bootstrap, Envoy, Receiver, Stage, Upstream};
 /// The vendor, as the file calls it.
 pub(crate) const VENDOR: &str = "otlp.vendor.example";
 
+/// What the filter says of an endpoint such as the file's, once.
+pub(crate) const REMINDER: &str = "configuration: the endpoint is https, which does nothing";
+
 /// Starts the Envoy of the file. The vendor has this certificate, Envoy trusts that one and has these
 /// variables in its environment.
 pub(crate) async fn stage(

@@ -4,7 +4,6 @@
 pub(super) mod agreement;
 
 use super::parse;
-use crate::config::headers::RESERVED;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -24,7 +23,7 @@ struct Beyond {
 }
 
 const BATCH: &str = "/tracer_provider/processors/0/batch";
-const OTLP_HTTP: &str = "/tracer_provider/processors/0/batch/exporter/otlp_http";
+const EXPORTER: &str = "/tracer_provider/processors/0/batch/exporter";
 
 const BEYOND_A_SCHEMA: &[Beyond] = &[
     Beyond {
@@ -55,52 +54,23 @@ const BEYOND_A_SCHEMA: &[Beyond] = &[
         example: r#"{"envoy": {"retry": {"initial_interval": 10, "max_interval": 9}}}"#,
     },
     Beyond {
-        reason: "what percent-encoding stands for: it must be UTF-8",
-        place: "resource.attributes_list",
-        breaks: |document| text(document, "/resource/attributes_list").contains('%'),
-        example: r#"{"resource": {"attributes_list": "a=%ff"}}"#,
-    },
-    Beyond {
-        reason: "what percent-encoding stands for, and reserved names in any case",
+        reason: "what percent-encoding stands for in a name or a header",
         place: "tracer_provider.processors[0].batch.exporter.otlp_http.headers_list",
-        breaks: |document| {
-            let list = text(document, &format!("{OTLP_HTTP}/headers_list"));
-            let reserved = |entry: &str| {
-                let (name, _) = entry.split_once('=').unwrap_or_default();
-                RESERVED.iter().any(|reserved| name.trim().eq_ignore_ascii_case(reserved))
-            };
-            list.contains('%') || list.split(',').any(reserved)
-        },
+        breaks: |document| has_encoded_header(document, "otlp_http"),
         example: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"headers_list": "a%20b=c"}}}}]}}"#,
     },
     Beyond {
-        reason: "a reserved name in any case",
-        place: "tracer_provider.processors[0].batch.exporter.otlp_http.headers[0].name",
-        breaks: |document| {
-            let name = text(document, &format!("{OTLP_HTTP}/headers/0/name"));
-            !RESERVED.contains(&name)
-                && RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
-        },
-        example: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"headers": [{"name": "Host", "value": "a"}]}}}}]}}"#,
-    },
-    Beyond {
-        reason: "a number's range in a text",
-        place: "tracer_provider.processors[0].batch.exporter.otlp_http.endpoint",
-        breaks: |document| {
-            let url = text(document, &format!("{OTLP_HTTP}/endpoint"));
-            let authority = url.split(['/', '?']).nth(2).unwrap_or_default();
-            let (_, port) = authority.rsplit_once(':').unwrap_or_default();
-            port.parse().is_ok_and(|port: f64| !(1.0..=65_535.0).contains(&port))
-        },
-        example: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {"endpoint": "http://c:70000"}}}}]}}"#,
-    },
-    Beyond {
-        reason: "a depth",
-        place: "tracer_provider.sampler.parent_based.root.parent_based.root.parent_based.root.parent_based.root.parent_based.root.parent_based.root.parent_based.root.parent_based.root",
-        breaks: |_| true,
-        example: r#"{"tracer_provider": {"sampler": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"always_on": null}}}}}}}}}}}}}}}}}}}"#,
+        reason: "what percent-encoding stands for in a name or a header",
+        place: "tracer_provider.processors[0].batch.exporter.otlp_grpc.headers_list",
+        breaks: |document| has_encoded_header(document, "otlp_grpc"),
+        example: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_grpc": {"headers_list": "a=%0a"}}}}]}}"#,
     },
 ];
+
+/// Whether the list of headers of an exporter has percent-encoded characters.
+fn has_encoded_header(document: &Value, exporter: &str) -> bool {
+    text(document, &format!("{EXPORTER}/{exporter}/headers_list")).contains('%')
+}
 
 /// The number at a JSON pointer, if one is there.
 fn number(document: &Value, pointer: &str) -> Option<f64> {
@@ -341,6 +311,8 @@ fn the_schema_takes_what_the_parser_takes() {
         r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": {
             "endpoint": "https://[::1]?a=b", "headers": [{"name": "a", "value": null}], "headers_list": "b="}}}}]}}"#,
         r#"{"instrumentation/development": {"general": {"sanitization": {"url": {"sensitive_query_parameters": []}}}}}"#,
+        r#"{"tracer_provider": {"sampler": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {
+            "root": {"parent_based": {"root": {"parent_based": {"root": {"parent_based": {"root": {"always_on": null}}}}}}}}}}}}}}}}}"#,
     ];
     for document in documents {
         assert_taken(&validator, document);

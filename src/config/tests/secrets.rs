@@ -1,6 +1,6 @@
 //! No configuration and no variable, whatever was mistaken for what, brings a secret into a message.
 
-use super::schema::agreement::{any_key_of_the_schema, pointers};
+use super::schema::agreement::{DOCUMENTS, any_key_of_the_schema, pointers};
 use crate::config::{Config, Environment};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -9,20 +9,6 @@ use serde_json::{Value, json};
 /// What must stand in no message, as it stands in a configuration; a message might show a part of it.
 const SECRET: &str = "S3KR3T";
 const PARTS: [&str; 3] = ["S3KR", "3KR3", "KR3T"];
-
-/// Documents with a place for everything.
-const DOCUMENTS: [&str; 4] = [
-    include_str!("complete.json"),
-    r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_grpc": {
-        "endpoint": "https://c:4317", "headers": [{"name": "a", "value": "b"}], "headers_list": "c=d",
-        "compression": "none", "timeout": 1}}}}], "sampler": {"trace_id_ratio_based": {"ratio": 1}}}}"#,
-    r#"{"resource": {"attributes": [
-        {"name": "a", "type": "string", "value": "x"}, {"name": "b", "type": "bool", "value": true},
-        {"name": "c", "type": "double", "value": 1.5}, {"name": "d", "type": "string_array", "value": ["x"]},
-        {"name": "e", "type": "bool_array", "value": [true]}, {"name": "f", "type": "int_array", "value": [1]},
-        {"name": "g", "type": "double_array", "value": [1.5]}, {"name": "h", "type": null, "value": "x"}]}}"#,
-    r#"{"file_format": "1.9", "propagator": {"composite": [{"tracecontext": {}}]}}"#,
-];
 
 /// Texts that hold the secret, as people write them.
 const TEXTS: [&str; 22] = [
