@@ -1,5 +1,5 @@
 //! What people configure: JSON in the shape of OpenTelemetry's declarative configuration, one root
-//! key `envoy` for what only a proxy has, and the `OTEL_*` variables where the JSON is silent.
+//! key `envoy` for what only a proxy has, variables in its values, and the `OTEL_*` variables where the JSON is silent.
 //!
 //! Read once, at the border: what comes out is valid. Nothing here asks the host. Each file reads what
 //! one part of the filter takes; a key is written where it is read, and nowhere else.
@@ -20,6 +20,8 @@ mod propagator;
 mod resource;
 mod sampler;
 mod shown;
+mod substitution;
+mod value;
 mod words;
 
 pub use environment::Environment;
@@ -78,13 +80,20 @@ impl Config {
     /// Reads a configuration; no bytes at all are `{}`, and `{}` is complete.
     ///
     /// # Errors
-    /// Not JSON; a wrong type, an unknown key, a value out of range; a part of the schema that this
+    /// Not JSON; a reference to a variable that is none; a wrong type, an unknown key, a value out of range; a part of the schema that this
     /// version does not support. The error names the key, the type of what was found, and what is accepted; like a
     /// warning, it holds no value that may be a secret. A variable never is an error: it is ignored, with a warning.
     pub fn parse(json: &[u8], environment: &Environment) -> Result<Parsed, ConfigError> {
-        let value = json::read(json)?;
+        let mut value = json::read(json)?;
+        substitution::apply(&mut value, environment);
         let mut variables = Variables::new(environment);
         let config = document::read(&value, &mut variables)?;
+        value.unset(&mut |place| {
+            variables.warn(format!(
+                "{place}: a variable in it is not set, which is as if it were empty; a VM has those of \
+                 vm_config.environment_variables"
+            ));
+        });
         Ok(Parsed { config, warnings: variables.into_warnings() })
     }
 }

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::config::{Config, Environment};
 
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
+    "A",
     "OTEL_RESOURCE_ATTRIBUTES",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",

@@ -5,8 +5,8 @@
 
 use super::error::ConfigError;
 use super::shown::{self, Secrecy};
+use super::value::Value;
 use super::words::{Words, listed, meaning};
-use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) struct Cursor<'a> {
 #[derive(Debug)]
 pub(super) struct Object<'a> {
     path: String,
-    members: Option<&'a Map<String, Value>>,
+    members: &'a [(String, Value)],
     secrecy: Secrecy,
     /// The keys that were asked for, so far.
     taken: Vec<&'static str>,
@@ -30,16 +30,22 @@ pub(super) struct Object<'a> {
 }
 
 /// What stands where nothing does.
-static NOTHING: Value = Value::Null;
+const NOTHING: &Value = &Value::Null;
 
 impl<'a> Cursor<'a> {
     pub(super) fn root(value: &'a Value) -> Self {
         Self { path: String::new(), value, secrecy: Secrecy::Open }
     }
 
+    #[inline(never)] // As `opened`.
+    fn at(path: String, value: &'a Value, secrecy: Secrecy) -> Self {
+        value.note_place(&path);
+        Self { path, value, secrecy }
+    }
+
     /// A place that is in no document.
     pub(super) fn nowhere() -> Self {
-        Self::root(&NOTHING)
+        Self::root(NOTHING)
     }
 
     pub(super) fn path(&self) -> &str {
@@ -52,15 +58,18 @@ impl<'a> Cursor<'a> {
     }
 
     /// An error about this value: its type stands in it, for it may be a secret.
+    #[inline(never)] // As `opened`.
     pub(super) fn refuse(&self, accepted: &str) -> ConfigError {
         self.refuse_found(shown::kind(self.value), accepted)
     }
 
     /// An error about this value where a number belongs: if it is one, it stands in it.
+    #[inline(never)] // As `opened`.
     pub(super) fn refuse_number(&self, accepted: &str) -> ConfigError {
         self.refuse_found(&shown::number(self.value), accepted)
     }
 
+    #[inline(never)] // As `opened`.
     fn refuse_found(&self, found: &str, accepted: &str) -> ConfigError {
         ConfigError::new(&self.path, &format!("found {found}; accepted: {accepted}"))
     }
@@ -80,8 +89,8 @@ impl<'a> Cursor<'a> {
     #[inline(never)] // Read once: what makes the module smaller goes before what makes it faster.
     fn opened(&self) -> Result<Object<'a>, ConfigError> {
         let members = match self.value {
-            Value::Null => None,
-            Value::Object(members) => Some(members),
+            Value::Null => &[],
+            Value::Object(members) => members.as_slice(),
             _ => return Err(self.refuse("an object")),
         };
         let path = self.path.clone();
@@ -95,8 +104,9 @@ impl<'a> Cursor<'a> {
         things: &Words<T>,
         unsupported: &'static [&'static str],
     ) -> Result<Option<(T, Cursor<'a>)>, ConfigError> {
-        let word = self.value.as_str();
-        if let Some((name, _)) = things.iter().find(|(name, _)| Some(*name) == word) {
+        if let Value::Text(word) = self.value
+            && let Some((name, _)) = things.iter().find(|(name, _)| name == word)
+        {
             let object = format!("{{\"{name}\": {{}}}}");
             return Err(self.refuse_found(&format!("\"{name}\""), &object));
         }
@@ -108,11 +118,12 @@ impl<'a> Cursor<'a> {
         Ok(<[_; 1]>::try_from(named).ok().map(|[only]| only))
     }
 
+    #[inline(never)] // As `opened`.
     pub(super) fn items(&self) -> Result<Vec<Cursor<'a>>, ConfigError> {
-        let Value::Array(items) = self.value else { return Err(self.refuse("a list")) };
+        let Value::List(items) = self.value else { return Err(self.refuse("a list")) };
         let items = items.iter().enumerate();
         let path = |index| format!("{}[{index}]", self.path);
-        let item = |(index, value)| Cursor { path: path(index), value, secrecy: self.secrecy };
+        let item = |(index, value)| Cursor::at(path(index), value, self.secrecy);
         Ok(items.map(item).collect())
     }
 
@@ -121,10 +132,12 @@ impl<'a> Cursor<'a> {
         self.value.is_null()
     }
 
+    #[inline(never)] // As `opened`.
     pub(super) fn text(&self) -> Result<&'a str, ConfigError> {
-        self.value.as_str().ok_or_else(|| self.refuse("a string"))
+        self.value.as_text().ok_or_else(|| self.refuse("a string"))
     }
 
+    #[inline(never)] // As `opened`.
     pub(super) fn non_empty_text(&self) -> Result<&'a str, ConfigError> {
         match self.text()? {
             "" => Err(self.refuse("a string that is not empty")),
@@ -142,26 +155,31 @@ impl<'a> Cursor<'a> {
         Err(self.refuse("null"))
     }
 
+    #[inline(never)] // As `opened`.
     pub(super) fn bool(&self) -> Result<bool, ConfigError> {
         self.value.as_bool().ok_or_else(|| self.refuse("true or false"))
     }
 
+    #[inline(never)] // As `opened`.
     pub(super) fn int(&self) -> Result<i64, ConfigError> {
-        whole(self.value).ok_or_else(|| self.refuse("an integer"))
+        self.value.as_whole().ok_or_else(|| self.refuse("an integer"))
     }
 
+    #[inline(never)] // As `opened`.
     pub(super) fn double(&self) -> Result<f64, ConfigError> {
-        self.value.as_f64().ok_or_else(|| self.refuse("a number"))
+        self.value.as_double().ok_or_else(|| self.refuse("a number"))
     }
 
+    #[inline(never)] // As `opened`.
     pub(super) fn count(&self, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
-        let number = whole(self.value).and_then(|number| usize::try_from(number).ok());
+        let number = self.value.as_whole().and_then(|number| usize::try_from(number).ok());
         number.filter(|number| range.contains(number)).ok_or_else(|| {
             self.refuse_number(&format!("an integer from {} to {}", range.start(), range.end()))
         })
     }
 
     /// A time as a count of milliseconds.
+    #[inline(never)] // As `opened`.
     pub(super) fn milliseconds(
         &self,
         range: RangeInclusive<usize>,
@@ -175,7 +193,7 @@ impl<'a> Cursor<'a> {
         accepted: &Words<T>,
         unsupported: &[&str],
     ) -> Result<T, ConfigError> {
-        match self.value.as_str() {
+        match self.value.as_text() {
             Some(word) => self.meaning(word, accepted, unsupported),
             None => Err(self.refuse(&listed(accepted))),
         }
@@ -190,7 +208,8 @@ impl<'a> Cursor<'a> {
     ) -> Result<T, ConfigError> {
         meaning(accepted, word).ok_or_else(|| {
             let accepted = listed(accepted);
-            if !unsupported.contains(&word) {
+            // What a variable says is not shown, be it a word that is known.
+            if !unsupported.contains(&word) || !matches!(self.value, Value::Text(_)) {
                 return self.refuse(&accepted);
             }
             let problem =
@@ -212,8 +231,8 @@ impl<'a> Object<'a> {
     #[must_use]
     pub(super) fn take_even_null(&mut self, key: &'static str) -> Option<Cursor<'a>> {
         self.taken.push(key);
-        let value = self.members?.get(key)?;
-        Some(Cursor { path: joined(&self.path, key), value, secrecy: self.secrecy })
+        let (_, value) = self.members.iter().find(|(known, _)| known == key)?;
+        Some(Cursor::at(joined(&self.path, key), value, self.secrecy))
     }
 
     /// Takes the member of this name; `null` if there is none.
@@ -256,8 +275,9 @@ impl<'a> Object<'a> {
     }
 
     /// Refuses what was not taken.
+    #[inline(never)] // As `opened`.
     fn finish(self) -> Result<(), ConfigError> {
-        let mut keys = self.members.into_iter().flat_map(Map::keys).map(String::as_str);
+        let mut keys = self.members.iter().map(|(key, _)| key.as_str());
         let Some(key) = keys.find(|key| !self.taken.contains(key)) else { return Ok(()) };
         let accepted = match self.taken.as_slice() {
             [] => "no keys".to_owned(),
@@ -273,137 +293,9 @@ impl<'a> Object<'a> {
     }
 }
 
-/// A whole number. `5.0` and `1e6` are whole too, as they are for JSON Schema: tools that make JSON
-/// out of YAML are known to write 1000000 like that.
-fn whole(value: &Value) -> Option<i64> {
-    /// An `i64` holds the whole doubles from here to its negative, which is one too many.
-    const LOWEST: f64 = -9_223_372_036_854_775_808.0;
-    let double = value.as_f64().filter(|number| number.fract() == 0.0);
-    let double = double.filter(|number| (LOWEST..-LOWEST).contains(number));
-    #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
-    value.as_i64().or(double.map(|number| number as i64))
-}
-
 fn joined(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn what_is_not_taken_is_refused() {
-        let document = json!({"a": 1, "b": null, "c": {}});
-        let cases: &[(&[&str], &[&str], &str, &str)] = &[
-            (&["c", "b", "a"], &[], "", "all"),
-            (&["a", "b", "c", "d"], &["e"], "", "all, and what is not there"),
-            (&["c", "a"], &[], r#"at: unknown key "b"; accepted: c, a"#, "in the order of taking"),
-            (&[], &[], r#"at: unknown key "a"; accepted: no keys"#, "none is taken"),
-            (&["b"], &["c"], r#"at: unknown key "a"; accepted: b"#, "the first one that is left"),
-            (
-                &["a", "b"],
-                &["c"],
-                "at.c: not supported by this version; accepted: a, b",
-                "a key that is known",
-            ),
-        ];
-        for (taken, unsupported, expected, reason) in cases {
-            let cursor = Cursor { path: "at".to_owned(), ..Cursor::root(&document) };
-            let result = cursor.object(|object| {
-                object.unsupported(unsupported);
-                Ok(taken.iter().filter_map(|key| object.take(key)).count())
-            });
-            let message = result.err().map(|error| error.to_string()).unwrap_or_default();
-            assert_eq!(message, *expected, "{reason}");
-        }
-        let root = Cursor::root(&document);
-        let error = root.object(|object| object.take_as("a", Cursor::text)).expect_err("a number");
-        assert_eq!(
-            error.to_string(),
-            "a: found a number; accepted: a string",
-            "the reader's error first"
-        );
-    }
-
-    #[test]
-    fn absent_and_null_are_told_apart_where_that_matters() {
-        let document = json!({"null": null, "some": {"x": 1}});
-        let root = Cursor::root(&document);
-        let found = root.object(|object| {
-            let null = (object.take("null").is_some(), object.take_even_null("null").is_some());
-            let some = (object.take("some").is_some(), object.take_even_null("some").is_some());
-            let none = (object.take("none").is_some(), object.take_even_null("none").is_some());
-            let nulls = ["null", "none"].map(|key| object.take_or_null(key).is_null());
-            let inner = object.take_object("some", |some| some.take_as("x", Cursor::int))?;
-            let outer = object.take_object("none", |none| none.take_as("x", Cursor::int))?;
-            Ok((null, some, none, nulls, inner, outer))
-        });
-        let expected =
-            ((false, true), (true, true), (false, false), [true, true], Some(1), None::<i64>);
-        assert_eq!(found, Ok(expected));
-    }
-
-    #[test]
-    fn one_of_several_things_is_named() {
-        const THINGS: &Words<i32> = &[("a", 1), ("b", 2)];
-        let cases = [
-            (json!({"a": 5}), Ok(Some((1, "5"))), "one"),
-            (json!({"b": null}), Ok(Some((2, "null"))), "one of which nothing is said"),
-            (json!({}), Ok(None), "none"),
-            (json!(null), Ok(None), "nothing"),
-            (json!({"a": 1, "b": 1}), Ok(None), "two"),
-            (json!({"a": 1, "c": 1}), Err("unknown key \"c\"; accepted: a, b"), "an unknown one"),
-            (
-                json!({"d": 1}),
-                Err("d: not supported by this version; accepted: a, b"),
-                "a known one",
-            ),
-            (json!([]), Err("found a list; accepted: an object"), "no object"),
-            (json!("a"), Err(r#"found "a"; accepted: {"a": {}}"#), "its name alone"),
-            (json!("c"), Err("found a string; accepted: an object"), "another word"),
-        ];
-        for (document, expected, reason) in cases {
-            let found = Cursor::root(&document).only_member(THINGS, &["d"]);
-            let found = found.map(|one| one.map(|(thing, at)| (thing, at.value.to_string())));
-            let found = found.map_err(|error| error.to_string());
-            let expected = expected.map(|one| one.map(|(thing, at)| (thing, at.to_owned())));
-            assert_eq!(found, expected.map_err(str::to_owned), "{reason}: {document}");
-        }
-    }
-
-    #[test]
-    fn of_what_was_found_the_type_stands_in_an_error() {
-        let cases = [
-            (json!(null), "null", "null"),
-            (json!(true), "a boolean", "a boolean"),
-            (json!(1.5), "a number", "1.5"),
-            (json!(-7), "a number", "-7"),
-            (json!("x"), "a string", "a string"),
-            (json!([1]), "a list", "a list"),
-            (json!({"a": 1}), "an object", "an object"),
-        ];
-        for (value, kind, number) in cases {
-            let list = json!([value]);
-            let items = Cursor::root(&list).items().expect("a list");
-            let error = items[0].refuse("x").to_string();
-            assert_eq!(error, format!("[0]: found {kind}; accepted: x"));
-            let error = items[0].refuse_number("x").to_string();
-            assert_eq!(error, format!("[0]: found {number}; accepted: x"), "for a number");
-        }
-    }
-
-    #[test]
-    fn what_is_in_a_secret_is_one() {
-        let document = json!({"a": [{"secret": 1}]});
-        let error = |cursor: Cursor<'_>| {
-            let items = cursor.object(|root| root.take_or_null("a").items()).expect("a list");
-            items[0].object(|_| Ok(())).expect_err("an unknown key").to_string()
-        };
-        let known = error(Cursor::root(&document));
-        assert_eq!(known, "a[0]: unknown key \"secret\"; accepted: no keys");
-        let secret = error(Cursor::root(&document).secret());
-        assert_eq!(secret, "a[0]: unknown key; accepted: no keys");
-    }
-}
+mod tests;

@@ -5,11 +5,11 @@
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
+use super::value::{Value, boolean};
 use super::words::{Words, joined};
 use super::{Config, batch, exporter, instrumentation, limits, propagator, resource, sampler};
 use crate::semconv::{SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
-use serde_json::Value;
 
 /// The severities of OpenTelemetry's log data model. We log nothing that is fatal.
 const LOG_LEVELS: &Words<LevelFilter> = &[
@@ -154,14 +154,5 @@ fn only_processor<'a>(processors: &Cursor<'a>) -> Result<Cursor<'a>, ConfigError
             })
         }
         _ => Err(processors.refuse("one processor")),
-    }
-}
-
-/// A boolean variable, in any case (Environment Variable Specification, section Boolean).
-fn boolean(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The `OTEL_*` variables: they apply where the JSON is silent.
+//! The variables of the VM: those that the document names, and the `OTEL_*` variables, which apply where it is silent.
 //!
 //! A value that can't be used is ignored with a warning, as the specification asks: it is as good as none, and so is
 //! an empty one. Which variables there are is not known here.
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    /// Of all variables, those that concern us: `OTEL_*`, in UTF-8, not empty.
+    /// Of all variables those that are in UTF-8 and not empty.
     pub fn from_os(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let text = |(name, value): (OsString, OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -30,9 +30,7 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let ours =
-            |(name, value): &(String, String)| name.starts_with("OTEL_") && !value.is_empty();
-        Self(variables.into_iter().filter(ours).collect())
+        Self(variables.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
 }
 

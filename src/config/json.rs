@@ -4,14 +4,15 @@
 //! What a document means is not known here.
 
 use super::error::ConfigError;
+use super::value::Value;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 use std::fmt;
 
 /// The document; no bytes are an empty one.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, ConfigError> {
     if bytes.is_empty() {
-        return Ok(Value::Object(Map::new()));
+        return Ok(Value::Object(Vec::new()));
     }
     serde_json::from_slice(bytes).map(|Strict(value)| value).map_err(|error| {
         let problem = if is_struct(bytes) {
@@ -52,8 +53,11 @@ pub(super) fn decimal(text: &str) -> Option<f64> {
     };
     // A zero behind the fraction, so that there is one.
     let json = format!("{sign}{whole}.{fraction}0{exponent}");
-    read(json.as_bytes()).ok()?.as_f64()
+    read(json.as_bytes()).ok()?.as_double()
 }
+
+/// How many keys an object may have, so that looking for one that stands twice ends.
+const MOST_KEYS: usize = 1024;
 
 /// A value in which each key stands once.
 struct Strict(Value);
@@ -94,7 +98,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+        Ok(Value::Text(value.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -102,18 +106,21 @@ impl<'de> Visitor<'de> for StrictVisitor {
         while let Some(Strict(value)) = items.next_element()? {
             values.push(value);
         }
-        Ok(Value::Array(values))
+        Ok(Value::List(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
+        let mut members: Vec<(String, Value)> = Vec::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if members.contains_key(&key) {
+            if members.len() == MOST_KEYS {
+                return Err(Error::custom("an object of more than 1024 keys"));
+            }
+            if members.iter().any(|(known, _)| *known == key) {
                 // Which one it is may be a secret.
                 return Err(Error::custom("a key stands twice"));
             }
             let Strict(value) = entries.next_value()?;
-            members.insert(key, value);
+            members.push((key, value));
         }
         Ok(Value::Object(members))
     }
@@ -201,6 +208,13 @@ mod tests {
             let error = read(bytes).expect_err(reason).to_string();
             assert!(error.starts_with(expected), "{reason}: {error}");
         }
+        let with_keys = |count: usize| {
+            let members: Vec<_> = (0..count).map(|key| format!("\"{key}\":0")).collect();
+            read(format!("{{{}}}", members.join(",")).as_bytes())
+        };
+        assert!(with_keys(MOST_KEYS).is_ok(), "as many as there may be");
+        let error = with_keys(MOST_KEYS + 1).expect_err("one too many").to_string();
+        assert!(error.starts_with("not JSON: an object of more than 1024 keys"), "{error}");
         let deep = "[".repeat(100_000);
         let error = read(deep.as_bytes()).expect_err("too deep").to_string();
         assert!(
@@ -214,11 +228,11 @@ mod tests {
         let complete = include_bytes!("tests/complete.json");
         let numbers = b"[0, -1, 1.5, 1e6, 18446744073709551615, true, null, \"\\u00e9\", {}]";
         for document in [complete.as_slice(), numbers] {
-            let expected: Value = serde_json::from_slice(document).expect("JSON");
-            assert_eq!(read(document).expect("JSON"), expected);
+            let expected: serde_json::Value = serde_json::from_slice(document).expect("JSON");
+            assert_eq!(read(document).expect("JSON").to_json(), expected);
         }
         assert_eq!(
-            read(b"").expect("nothing"),
+            read(b"").expect("nothing").to_json(),
             serde_json::json!({}),
             "no bytes: Istio sends them"
         );

@@ -2,7 +2,7 @@
 //!
 //! Numbers where numbers belong, words that are known, and keys that look like keys. Of all else there is a type.
 
-use serde_json::Value;
+use super::value::Value;
 
 /// Whether what is in an object may be a secret, its keys included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,13 @@ pub(super) fn kind(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
+        Value::Text(_) => "a string",
+        Value::Substituted(_) => "a string with variables in it",
+        Value::Broken => {
+            "a ${ that begins no reference to a variable (${NAME}, ${env:NAME} or ${NAME:-default}; a \
+             dollar is $$)"
+        }
+        Value::List(_) => "a list",
         Value::Object(_) => "an object",
     }
 }

@@ -10,6 +10,7 @@ mod meanings;
 mod schema;
 mod secrets;
 mod sources;
+mod substituted;
 mod variables;
 
 fn parse(json: &str) -> Result<Config, String> {
@@ -45,9 +46,13 @@ fn formats(config: &Config) -> Vec<&'static str> {
 const TRACE_CONTEXT: &[&str] = &["traceparent", "tracestate"];
 const NO_FORMAT: &[&str] = &[];
 
-fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {
+fn with_variables(json: &str, variables: &[(&str, &str)]) -> Result<Parsed, ConfigError> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::parse(json.as_bytes(), &variables.collect()).expect("valid")
+    Config::parse(json.as_bytes(), &variables.collect())
+}
+
+fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {
+    with_variables(json, variables).expect("valid")
 }
 
 #[test]

@@ -137,6 +137,14 @@ impl Place<'_> {
         })
     }
 
+    /// What the schema says under a keyword of values that are written, and not substituted.
+    fn rule(&self, keyword: &str) -> &Value {
+        match &self.here[keyword] {
+            Value::Null => &self.here["anyOf"][0][keyword],
+            rule => rule,
+        }
+    }
+
     /// The last key on the way here; `None` for an item of a list.
     fn key(&self) -> Option<&str> {
         match self.path.last() {
@@ -254,7 +262,7 @@ fn ranges_in_the_schema_are_the_parsers() {
     let schema = schema();
     let mut ranges = 0;
     for place in places(&schema) {
-        let ends = [place.here["minimum"].as_i64(), place.here["maximum"].as_i64()];
+        let ends = [place.rule("minimum").as_i64(), place.rule("maximum").as_i64()];
         let [Some(least), Some(most)] = ends else { continue };
         for taken in [least, most] {
             let document = place.document(json!(taken));
@@ -277,7 +285,7 @@ fn words_in_the_schema_are_the_parsers() {
     let mut words = 0;
     for place in places(&schema) {
         let stands_alone = parse(&place.document(Value::Null)).is_ok();
-        let Some(known) = place.here["enum"].as_array().filter(|_| stands_alone) else { continue };
+        let Some(known) = place.rule("enum").as_array().filter(|_| stands_alone) else { continue };
         let known: BTreeSet<_> = known.iter().filter_map(Value::as_str).collect();
         let error = parse(&place.document(json!("?"))).expect_err("an unknown word");
         let accepted = error.strip_prefix(&format!("{}: found a string; accepted: ", place.name()));

@@ -11,7 +11,7 @@ const SECRET: &str = "S3KR3T";
 const PARTS: [&str; 3] = ["S3KR", "3KR3", "KR3T"];
 
 /// Texts that hold the secret, as people write them.
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 24] = [
     "S3KR3T",
     "1.S3KR3T",
     "api-key=S3KR3T",
@@ -34,6 +34,8 @@ const TEXTS: [&str; 22] = [
     "\"S3KR3T\\",
     "0S3KR3T",
     "${S3KR3T",
+    "${UNSET:-S3KR3T}",
+    "${KEY}",
 ];
 
 const VARIABLES: [&str; 25] = [
@@ -64,8 +66,10 @@ const VARIABLES: [&str; 25] = [
     "OTEL_LOG_LEVEL",
 ];
 
+/// A variable with the secret, for documents that name it, and others.
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    let variables = variables.iter().chain(&[("KEY", "S3KR3T")]);
+    variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// All that is said of a configuration.
@@ -160,7 +164,7 @@ fn wherever_a_secret_stands_no_message_shows_it() {
         let document: Value = serde_json::from_str(document).expect("JSON");
         for place in places(&document) {
             for text in TEXTS {
-                assert!(text.contains(SECRET), "{text:?}");
+                assert!(text.contains(SECRET) || text.contains("KEY"), "{text:?}");
                 let with = |value: Value| {
                     let mut document = document.clone();
                     *document.pointer_mut(&place).expect("is there") = value;

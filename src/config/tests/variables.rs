@@ -113,14 +113,14 @@ fn a_number_of_a_variable_has_a_range() {
 }
 
 #[test]
-fn only_what_opentelemetry_has_named_is_looked_at() {
+fn all_variables_are_there_but_empty_ones() {
     let variables = [("PATH", "/bin"), ("OTEL_EMPTY", ""), ("OTEL_A", "1"), ("MY_OTEL_A", "2")];
     let owned = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
     let environment = Environment::from_os(variables.into_iter().map(owned));
     let cases = [
         ("OTEL_A", Some("1"), "one of OpenTelemetry's"),
-        ("PATH", None, "another one"),
-        ("MY_OTEL_A", None, "another one"),
+        ("PATH", Some("/bin"), "another one"),
+        ("MY_OTEL_A", Some("2"), "another one"),
         ("OTEL_EMPTY", None, "an empty one"),
         ("OTEL_B", None, "one that is not there"),
     ];

@@ -1,0 +1,183 @@
+//! A document: JSON, and in its strings what variables stand for.
+//!
+//! What a string means is decided where it is read: what a variable says may be a number there, and is never shown.
+
+use super::json;
+use serde_json::Number;
+use std::cell::OnceCell;
+
+/// A value of a document.
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Number(Number),
+    /// A string as it is written, but for escapes.
+    Text(String),
+    /// A string in which variables were substituted.
+    Substituted(Substituted),
+    /// A string with the start of a reference to a variable that is none.
+    Broken,
+    List(Vec<Value>),
+    /// Each key once.
+    Object(Vec<(String, Value)>),
+}
+
+/// A string in which variables were substituted.
+#[derive(Debug)]
+pub(super) struct Substituted {
+    pub(super) text: String,
+    /// Whether one of them is not set, and has no default.
+    pub(super) is_unset: bool,
+    /// Where it was read, if it was.
+    pub(super) place: OnceCell<String>,
+}
+
+impl Value {
+    /// Nothing, or a string of which nothing is left (OpenTelemetry, Configuration Data Model, section Environment variable
+    /// substitution: that is null).
+    pub(super) fn is_null(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Substituted(Substituted { text, .. }) => text.is_empty(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Substituted(Substituted { text, .. }) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            Self::Substituted(Substituted { text, .. }) => boolean(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_double(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => number.as_f64(),
+            Self::Substituted(Substituted { text, .. }) => json::decimal(text),
+            _ => None,
+        }
+    }
+
+    /// A whole number. `5.0` and `1e6` are whole too, as they are for JSON Schema: tools that make JSON
+    /// out of YAML are known to write 1000000 like that.
+    pub(super) fn as_whole(&self) -> Option<i64> {
+        /// An `i64` holds the whole doubles from here to its negative, which is one too many.
+        const LOWEST: f64 = -9_223_372_036_854_775_808.0;
+        let exact = match self {
+            Self::Number(number) => number.as_i64(),
+            Self::Substituted(Substituted { text, .. }) => text.trim().parse().ok(),
+            _ => None,
+        };
+        exact.or_else(|| {
+            let double = self.as_double().filter(|number| number.fract() == 0.0)?;
+            let is_in_range = (LOWEST..-LOWEST).contains(&double);
+            #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
+            is_in_range.then_some(double as i64)
+        })
+    }
+
+    /// The strings that were read and have a variable that is not set: where they stand.
+    pub(super) fn unset(&self, found: &mut impl FnMut(&str)) {
+        match self {
+            Self::Substituted(Substituted { is_unset: true, place, .. }) => {
+                if let Some(place) = place.get() {
+                    found(place);
+                }
+            }
+            Self::List(items) => items.iter().for_each(|item| item.unset(found)),
+            Self::Object(members) => members.iter().for_each(|(_, member)| member.unset(found)),
+            _ => {}
+        }
+    }
+
+    /// Notes that it is read, and where it stands.
+    pub(super) fn note_place(&self, path: &str) {
+        if let Self::Substituted(Substituted { is_unset: true, place, .. }) = self {
+            let _ = place.set(path.to_owned());
+        }
+    }
+
+    /// As another library has it.
+    #[cfg(test)]
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Null | Self::Broken => serde_json::Value::Null,
+            Self::Bool(value) => (*value).into(),
+            Self::Number(number) => number.clone().into(),
+            Self::Text(text) | Self::Substituted(Substituted { text, .. }) => text.as_str().into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Object(members) => {
+                members.iter().map(|(key, member)| (key.clone(), member.to_json())).collect()
+            }
+        }
+    }
+
+    /// Of another library's.
+    #[cfg(test)]
+    pub(super) fn of_json(json: &serde_json::Value) -> Self {
+        json::read(json.to_string().as_bytes()).expect("JSON")
+    }
+}
+
+/// A boolean of a variable, in any case (Environment Variable Specification, section Boolean).
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn substituted(text: &str) -> Value {
+        let text = text.to_owned();
+        Value::Substituted(Substituted { text, is_unset: false, place: OnceCell::new() })
+    }
+
+    #[test]
+    fn what_a_variable_says_is_what_it_is_read_as() {
+        let cases = [
+            ("", None, None, None, "nothing"),
+            ("5", None, Some(5), Some(5.0), "a whole number"),
+            (" +7 ", None, Some(7), Some(7.0), "with a sign and white space"),
+            ("-0.5", None, None, Some(-0.5), "a number"),
+            ("1e3", None, Some(1000), Some(1000.0), "an exponent"),
+            (
+                "9223372036854775807",
+                None,
+                Some(i64::MAX),
+                Some(9_223_372_036_854_775_807.0),
+                "the largest",
+            ),
+            ("9223372036854775808", None, None, Some(9_223_372_036_854_775_808.0), "one more"),
+            ("true", Some(true), None, None, "a boolean"),
+            ("FALSE", Some(false), None, None, "in any case"),
+            ("yes", None, None, None, "a word"),
+            ("[1]", None, None, None, "no list"),
+            ("null", None, None, None, "no null"),
+        ];
+        for (text, boolean, whole, double, reason) in cases {
+            let value = substituted(text);
+            assert_eq!(value.as_text(), Some(text), "{reason}");
+            assert_eq!(value.as_bool(), boolean, "{reason}: {text:?}");
+            assert_eq!(value.as_whole(), whole, "{reason}: {text:?}");
+            assert_eq!(value.as_double(), double, "{reason}: {text:?}");
+            assert_eq!(value.is_null(), text.is_empty(), "{reason}: {text:?}");
+            let written = Value::Text(text.to_owned());
+            assert_eq!((written.as_bool(), written.as_whole()), (None, None), "as it is written");
+            assert_eq!((written.as_double(), written.is_null()), (None, false), "as it is written");
+        }
+    }
+}
