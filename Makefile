@@ -53,10 +53,12 @@ $(CURDIR)/.tools/envoy/%/envoy: envoy-versions.txt
 	  && mv bin envoy && chmod +x envoy && touch envoy
 	$@ --version
 
-check: toolchain deny ## Check format, lints (host and wasm32), licences and sources
+check: toolchain deny ## Check format, lints (host, wasm32, fuzz targets), licences and sources
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	cargo clippy --quiet --locked --target wasm32-wasip1 --lib -- -D warnings
+	cargo clippy --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
 	.tools/bin/cargo-deny --log-level error --all-features check bans licenses sources
 
 deny: .tools/deny-$(DENY_VERSION)

@@ -84,8 +84,7 @@ impl Config {
     /// version does not support. The error names the key, the type of what was found, and what is accepted; like a
     /// warning, it holds no value that may be a secret. A variable never is an error: it is ignored, with a warning.
     pub fn parse(json: &[u8], environment: &Environment) -> Result<Parsed, ConfigError> {
-        let mut value = json::read(json)?;
-        substitution::apply(&mut value, environment);
+        let value = substitution::apply(json::read(json)?, environment);
         let mut variables = Variables::new(environment);
         let config = document::read(&value, &mut variables)?;
         value.unset(&mut |place| {

@@ -38,6 +38,7 @@ pub mod export;
 pub mod filter;
 pub mod host;
 pub mod id;
+pub mod json;
 pub mod lifecycle;
 pub mod otlp;
 pub mod probe;

@@ -2,7 +2,7 @@
 
 mod conventions;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use harness::client::{Call, Http};
 use harness::{Bootstrap, Envoy, Span, Stage, client};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -92,6 +92,43 @@ async fn a_warning_stands_in_the_log_once() -> Result<()> {
     for warning in expected {
         assert!(complaints.iter().any(|it| it.contains(warning)), "{warning}: {complaints:#?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_hold_variables_of_the_vm() -> Result<()> {
+    let exporter = json!({"otlp_http": {
+        "headers": [{"name": "api-key", "value": "${API_KEY}"}, {"name": "cost", "value": "$$5"}],
+        "headers_list": "x-tenant=${env:TENANT:-shop}",
+    }});
+    let configuration = json!({
+        "resource": {"attributes_list": "team=${TEAM},zone=${ZONE}"},
+        "tracer_provider": {
+            "sampler": {"trace_id_ratio_based": {"ratio": "${SHARE}"}},
+            "processors": [{"batch": {"schedule_delay": "${DELAY:-50}", "exporter": exporter}}],
+        },
+    });
+    let variables = json!({"API_KEY": "s3cret ${TEAM}", "TEAM": "a%20b", "SHARE": "1.0"});
+    let stage = Stage::start(|edge| {
+        with_variables(edge.filter("ingress", &configuration.to_string())?, &variables)
+    })
+    .await?;
+    let span = first_span(&stage, &Call::get("/")).await?;
+    assert_eq!(span.resource_text("team").as_deref(), Some("a b"));
+    assert_eq!(span.resource_text("zone").as_deref(), Some(""), "no such variable");
+    let exports = stage.collector.exports();
+    let export = exports.first().context("an export")?;
+    for (name, value) in [("api-key", "s3cret ${TEAM}"), ("cost", "$5"), ("x-tenant", "shop")] {
+        assert_eq!(export.headers[name], value, "{name}");
+    }
+    let complaints = stage.envoy.complaints();
+    let [warning] = complaints.as_slice() else { panic!("one warning: {complaints:#?}") };
+    assert!(warning.contains("resource.attributes_list: a variable in it is not set"), "{warning}");
+    let malformed = r#"{"envoy": {"cluster": "${CLUSTER"}}"#;
+    let validation = Envoy::validate(&edge()?.filter("ingress", malformed)?).await?;
+    let refusal = "envoy.cluster: found a ${ that begins no reference to a variable";
+    assert!(!validation.status.success(), "a reference without an end is refused");
+    assert!(validation.output.contains(refusal), "{}", validation.output);
     Ok(())
 }
 

@@ -46,7 +46,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "stats",
         ],
     ),
-    ("config", &["batch", "export", "otlp", "propagation", "resource", "sampling", "semconv"]),
+    (
+        "config",
+        &["batch", "export", "json", "otlp", "propagation", "resource", "sampling", "semconv"],
+    ),
     ("lifecycle", &["export", "stats"]),
     ("stats", &["batch", "export"]),
     ("export", &["batch", "otlp"]),
@@ -56,11 +59,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("propagation", &["context", "envoy", "id", "probe"]),
     ("probe", &["envoy"]),
     ("semconv", &["context", "envoy", "otlp"]),
-    ("otlp", &["context", "id", "resource"]),
+    ("otlp", &["context", "id", "json", "resource"]),
     ("resource", &["envoy", "id"]),
     ("context", &["id"]),
     ("envoy", &[]),
     ("id", &[]),
+    ("json", &[]),
 ];
 
 /// The rooms that know the SDK.

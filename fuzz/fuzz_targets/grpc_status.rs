@@ -7,7 +7,8 @@ use otel_proxy_wasm::envoy::flags::ResponseFlags;
 use otel_proxy_wasm::envoy::headers::Headers;
 use otel_proxy_wasm::otlp::SpanKind;
 use otel_proxy_wasm::semconv::Facts;
-use otel_proxy_wasm::semconv::grpc::{StatusCode, error_type};
+use otel_proxy_wasm::semconv::error::of_grpc;
+use otel_proxy_wasm::semconv::grpc::StatusCode;
 
 fuzz_target!(|input: (&[u8], Option<u16>, u64)| {
     let (text, response_code, flags) = input;
@@ -41,10 +42,10 @@ fn is_name(name: &str) -> bool {
 fn check_errors(status: StatusCode) {
     let headers = Headers::default();
     let facts = Facts::read(&headers, &headers, Some(status), Outcome::default());
-    let client = error_type(SpanKind::Client, &facts, status);
+    let client = of_grpc(SpanKind::Client, &facts, status);
     let name = status.name();
     assert_eq!(client.as_deref(), Some(&*name).filter(|name| *name != "OK"));
-    if let Some(server) = error_type(SpanKind::Server, &facts, status) {
+    if let Some(server) = of_grpc(SpanKind::Server, &facts, status) {
         assert_eq!(Some(server), client);
     }
 }

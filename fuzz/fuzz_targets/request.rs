@@ -9,10 +9,10 @@ use otel_proxy_wasm::envoy::attributes::OutcomeValues;
 use otel_proxy_wasm::envoy::headers::Headers;
 use otel_proxy_wasm::envoy::wire::HeaderMap;
 use otel_proxy_wasm::id::{SpanId, TraceId};
-use otel_proxy_wasm::otlp::{Span, SpanKind};
 use otel_proxy_wasm::otlp::attributes::Attributes;
 use otel_proxy_wasm::otlp::request::Frame;
 use otel_proxy_wasm::otlp::response::partial_success;
+use otel_proxy_wasm::otlp::{Span, SpanKind};
 use otel_proxy_wasm::semconv::grpc::StatusCode;
 use otel_proxy_wasm::semconv::{Conventions, Facts};
 use prost::Message;
@@ -22,8 +22,8 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let config = Config::parse(b"{}", &Environment::default()).expect("valid").config;
     let conventions = Conventions::new(config.http);
     let names = conventions.request_headers().collect();
-    let [of_request, of_response] =
-        [&headers, &response_headers].map(|map| Headers::select(HeaderMap::new(map.clone()), &names));
+    let [of_request, of_response] = [&headers, &response_headers]
+        .map(|map| Headers::select(HeaderMap::new(map.clone()), &names));
     let values = OutcomeValues::Single(outcome);
     let status = (!status.is_empty()).then(|| StatusCode::parse(status));
     let facts = Facts::read(&of_request, &of_response, status, values.outcome());
@@ -34,7 +34,12 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
 });
 
 /// Whatever the facts are, the span is one that others can read.
-fn check(conventions: &Conventions, kind: SpanKind, facts: &Facts<'_>, attributes: &mut Attributes) {
+fn check(
+    conventions: &Conventions,
+    kind: SpanKind,
+    facts: &Facts<'_>,
+    attributes: &mut Attributes,
+) {
     let description = conventions.describe(kind, facts, attributes);
     let context = SpanContext {
         trace_id: TraceId::from_bytes([1; 16]).expect("not zero"),

@@ -5,8 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::context::{SpanContext, TraceFlags, TraceState};
 use otel_proxy_wasm::id::{SpanId, TraceId};
 use otel_proxy_wasm::sampling::{
-    AlwaysOff, AlwaysOn, ParentBased, Recording, Sampler, SamplingDecision, SamplingInput, Threshold, TraceIdRatio,
-    decide,
+    AlwaysOff, AlwaysOn, ParentBased, Recording, Sampler, SamplingDecision, SamplingInput,
+    Threshold, TraceIdRatio, decide,
 };
 use otel_proxy_wasm_fuzz::{parsed, value};
 

@@ -20,8 +20,11 @@ static PIECE: LazyLock<Regex> = LazyLock::new(|| {
 fuzz_target!(|input: (&str, Vec<(bool, String)>)| {
     let (text, variables) = input;
     let name = |is_env| if is_env { "env" } else { "A" };
-    let variables: Vec<_> =
-        variables.into_iter().take(2).map(|(is_env, value)| (name(is_env).to_owned(), value)).collect();
+    let variables: Vec<_> = variables
+        .into_iter()
+        .take(2)
+        .map(|(is_env, value)| (name(is_env).to_owned(), value))
+        .collect();
     let environment: Environment = variables.iter().cloned().collect();
     let document = serde_json::json!({"resource": {"attributes": [{"name": "a", "value": text}]}});
     let read = Config::parse(document.to_string().as_bytes(), &environment);

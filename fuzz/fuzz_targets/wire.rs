@@ -14,7 +14,8 @@ fuzz_target!(|input: &[u8]| {
     assert!(4 + size <= input.len().max(4), "nothing is read twice");
     let bytes = layout(pairs.iter().copied());
     assert_eq!(Pairs::new(&bytes).collect::<Vec<_>>(), pairs, "what is laid out is read");
-    let names: Vec<_> = pairs.iter().filter_map(|(name, _)| std::str::from_utf8(name).ok()).collect();
+    let names: Vec<_> =
+        pairs.iter().filter_map(|(name, _)| std::str::from_utf8(name).ok()).collect();
     for names in [&names[..], &names[..names.len() / 2], &[]] {
         let wanted: HeaderNames = names.iter().copied().collect();
         let headers = Headers::select(HeaderMap::new(input.to_vec()), &wanted);

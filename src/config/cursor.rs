@@ -5,7 +5,7 @@
 
 use super::error::ConfigError;
 use super::shown::{self, Secrecy};
-use super::value::Value;
+use super::value::{Text, Value};
 use super::words::{Words, listed, meaning};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl<'a> Cursor<'a> {
         things: &Words<T>,
         unsupported: &'static [&'static str],
     ) -> Result<Option<(T, Cursor<'a>)>, ConfigError> {
-        if let Value::Text(word) = self.value
+        if let Value::Text(Text::Written(word)) = self.value
             && let Some((name, _)) = things.iter().find(|(name, _)| name == word)
         {
             let object = format!("{{\"{name}\": {{}}}}");
@@ -209,7 +209,8 @@ impl<'a> Cursor<'a> {
         meaning(accepted, word).ok_or_else(|| {
             let accepted = listed(accepted);
             // What a variable says is not shown, be it a word that is known.
-            if !unsupported.contains(&word) || !matches!(self.value, Value::Text(_)) {
+            if !unsupported.contains(&word) || !matches!(self.value, Value::Text(Text::Written(_)))
+            {
                 return self.refuse(&accepted);
             }
             let problem =

@@ -27,7 +27,8 @@ impl Endpoint {
     /// None for another scheme than `http` and `https`, user info, a host or a port that can't be
     /// one, a fragment, and what is neither visible nor ASCII.
     pub(super) fn parse(url: &str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
+        let (scheme, rest) = url.split_once(':')?;
+        let rest = rest.strip_prefix("//")?;
         // In any case (RFC 3986, section 3.1).
         let is_https = scheme.eq_ignore_ascii_case("https");
         if !is_https && !scheme.eq_ignore_ascii_case("http") {

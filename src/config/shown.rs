@@ -2,7 +2,7 @@
 //!
 //! Numbers where numbers belong, words that are known, and keys that look like keys. Of all else there is a type.
 
-use super::value::Value;
+use super::value::{Text, Value};
 
 /// Whether what is in an object may be a secret, its keys included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub(super) fn kind(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::Text(_) => "a string",
-        Value::Substituted(_) => "a string with variables in it",
-        Value::Broken => {
+        Value::Text(Text::Written(_)) => "a string",
+        Value::Text(Text::Substituted(_)) => "a string with variables in it",
+        Value::Text(Text::Broken) => {
             "a ${ that begins no reference to a variable (${NAME}, ${env:NAME} or ${NAME:-default}; a \
              dollar is $$)"
         }

@@ -4,64 +4,67 @@
 //! is not looked at again. What a string then means is decided where it is read (`value`).
 
 use super::environment::Environment;
-use super::value::{Substituted, Value};
+use super::value::{Substituted, Text, Value};
+use crate::json;
 use std::cell::OnceCell;
 
-/// Substitutes all references in a document.
-pub(super) fn apply(document: &mut Value, environment: &Environment) {
-    match document {
-        Value::Text(text) if text.contains('$') => *document = resolved(text, environment),
-        Value::List(items) => {
-            for item in items {
-                apply(item, environment);
-            }
-        }
-        Value::Object(members) => {
-            for (_, member) in members {
-                apply(member, environment);
-            }
-        }
-        _ => {}
-    }
+/// The document with all references substituted.
+pub(super) fn apply(document: json::Value, environment: &Environment) -> Value {
+    document.map_texts(&mut |text| resolved(text, environment))
 }
 
 /// What a string stands for.
-fn resolved(text: &str, environment: &Environment) -> Value {
+fn resolved(text: String, environment: &Environment) -> Text {
+    if !text.contains('$') {
+        return Text::Written(text);
+    }
     let mut resolved = String::new();
     let (mut has_reference, mut is_unset) = (false, false);
-    // What is between two escapes, and before the first one, and behind the last one.
-    let mut parts = text.split("$$").peekable();
-    while let Some(mut rest) = parts.next() {
-        let is_last = parts.peek().is_none();
-        while let Some((before, behind)) = rest.split_once("${") {
-            resolved.push_str(before);
-            match behind.split_once('}') {
-                Some((reference, behind)) => {
-                    let Some((name, default)) = read(reference) else { return Value::Broken };
-                    let value = environment.get(name).or(default);
-                    is_unset |= value.is_none();
-                    resolved.push_str(value.unwrap_or_default());
-                    has_reference = true;
-                    rest = behind;
-                }
-                None if is_last => return Value::Broken,
-                // An escape comes before its end: it is none.
-                None => {
-                    resolved.push_str("${");
-                    rest = behind;
-                }
-            }
-        }
-        resolved.push_str(rest);
-        if !is_last {
+    let mut rest = text.as_str();
+    while let Some((before, behind)) = rest.split_once('$') {
+        resolved.push_str(before);
+        rest = behind;
+        if let Some(behind) = rest.strip_prefix('$') {
             resolved.push('$');
+            rest = behind;
+            continue;
         }
+        let Some(reference) = rest.strip_prefix('{') else {
+            resolved.push('$');
+            continue;
+        };
+        let (reference, behind) = match reference.split_once('}') {
+            Some((reference, behind)) => (reference, Some(behind)),
+            None => (reference, None),
+        };
+        if let Some(before) = before_escape(reference) {
+            // It comes before the end of the reference, so that it is none.
+            resolved.push_str("${");
+            resolved.push_str(before);
+            rest = rest.get(1 + before.len()..).unwrap_or_default();
+            continue;
+        }
+        let (Some((name, default)), Some(behind)) = (read(reference), behind) else {
+            return Text::Broken;
+        };
+        let value = environment.get(name).or(default);
+        is_unset |= value.is_none();
+        resolved.push_str(value.unwrap_or_default());
+        has_reference = true;
+        rest = behind;
     }
+    resolved.push_str(rest);
     if has_reference {
-        Value::Substituted(Substituted { text: resolved, is_unset, place: OnceCell::new() })
+        Text::Substituted(Substituted { text: resolved, is_unset, place: OnceCell::new() })
     } else {
-        Value::Text(resolved)
+        Text::Written(resolved)
     }
+}
+
+/// What is before the first escape in a text, if there is one.
+fn before_escape(text: &str) -> Option<&str> {
+    let at = text.as_bytes().windows(2).position(|pair| pair == b"$$")?;
+    text.get(..at)
 }
 
 /// The name and the default of a reference, as it stands between the braces. None if it is none.
@@ -74,8 +77,8 @@ fn read(reference: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn name_and_default(reference: &str) -> Option<(&str, Option<&str>)> {
-    let (name, default) = match reference.split_once(":-") {
-        Some((name, default)) => (name, Some(default)),
+    let (name, default) = match reference.split_once(':') {
+        Some((name, rest)) => (name, Some(rest.strip_prefix('-')?)),
         None => (reference, None),
     };
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -106,9 +109,7 @@ mod tests {
 
     /// What a string stands for; none if it is broken.
     fn resolve(text: &str) -> Option<String> {
-        let mut value = Value::Text(text.to_owned());
-        apply(&mut value, &environment());
-        value.as_text().map(str::to_owned)
+        apply(json::Value::Text(text.to_owned()), &environment()).as_text().map(str::to_owned)
     }
 
     #[test]
@@ -171,13 +172,13 @@ mod tests {
             "${STRING_VALUE}": ["${STRING_VALUE}", {"a": "$$", "b": {"${1A}": "${INT_VALUE}"}}],
             "c": 1, "d": null, "e": true,
         });
-        let mut document = Value::of_json(&json);
-        apply(&mut document, &environment());
+        let document = json::read(json.to_string().as_bytes()).expect("JSON");
+        let document = apply(document, &environment()).as_json();
         let expected = serde_json::json!({
             "${STRING_VALUE}": ["value", {"a": "$", "b": {"${1A}": "1"}}],
             "c": 1, "d": null, "e": true,
         });
-        assert_eq!(document.to_json(), expected);
+        assert_eq!(document, expected);
     }
 
     /// A piece of a string, and what it stands for.

@@ -2,25 +2,22 @@
 //!
 //! What a string means is decided where it is read: what a variable says may be a number there, and is never shown.
 
-use super::json;
-use serde_json::Number;
+use super::json::decimal;
+use crate::json;
 use std::cell::OnceCell;
 
 /// A value of a document.
+pub(super) type Value = json::Value<Text>;
+
+/// A string of a document.
 #[derive(Debug)]
-pub(super) enum Value {
-    Null,
-    Bool(bool),
-    Number(Number),
-    /// A string as it is written, but for escapes.
-    Text(String),
-    /// A string in which variables were substituted.
+pub(super) enum Text {
+    /// As it is written, but for escapes.
+    Written(String),
+    /// With variables in it.
     Substituted(Substituted),
-    /// A string with the start of a reference to a variable that is none.
+    /// The start of a reference to a variable, and not its end.
     Broken,
-    List(Vec<Value>),
-    /// Each key once.
-    Object(Vec<(String, Value)>),
 }
 
 /// A string in which variables were substituted.
@@ -39,14 +36,16 @@ impl Value {
     pub(super) fn is_null(&self) -> bool {
         match self {
             Self::Null => true,
-            Self::Substituted(Substituted { text, .. }) => text.is_empty(),
+            Self::Text(Text::Substituted(Substituted { text, .. })) => text.is_empty(),
             _ => false,
         }
     }
 
     pub(super) fn as_text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) | Self::Substituted(Substituted { text, .. }) => Some(text),
+            Self::Text(Text::Written(text) | Text::Substituted(Substituted { text, .. })) => {
+                Some(text)
+            }
             _ => None,
         }
     }
@@ -54,7 +53,7 @@ impl Value {
     pub(super) fn as_bool(&self) -> Option<bool> {
         match self {
             Self::Bool(value) => Some(*value),
-            Self::Substituted(Substituted { text, .. }) => boolean(text),
+            Self::Text(Text::Substituted(Substituted { text, .. })) => boolean(text),
             _ => None,
         }
     }
@@ -62,7 +61,7 @@ impl Value {
     pub(super) fn as_double(&self) -> Option<f64> {
         match self {
             Self::Number(number) => number.as_f64(),
-            Self::Substituted(Substituted { text, .. }) => json::decimal(text),
+            Self::Text(Text::Substituted(Substituted { text, .. })) => decimal(text),
             _ => None,
         }
     }
@@ -74,7 +73,7 @@ impl Value {
         const LOWEST: f64 = -9_223_372_036_854_775_808.0;
         let exact = match self {
             Self::Number(number) => number.as_i64(),
-            Self::Substituted(Substituted { text, .. }) => text.trim().parse().ok(),
+            Self::Text(Text::Substituted(Substituted { text, .. })) => text.trim().parse().ok(),
             _ => None,
         };
         exact.or_else(|| {
@@ -88,7 +87,7 @@ impl Value {
     /// The strings that were read and have a variable that is not set: where they stand.
     pub(super) fn unset(&self, found: &mut impl FnMut(&str)) {
         match self {
-            Self::Substituted(Substituted { is_unset: true, place, .. }) => {
+            Self::Text(Text::Substituted(Substituted { is_unset: true, place, .. })) => {
                 if let Some(place) = place.get() {
                     found(place);
                 }
@@ -101,30 +100,26 @@ impl Value {
 
     /// Notes that it is read, and where it stands.
     pub(super) fn note_place(&self, path: &str) {
-        if let Self::Substituted(Substituted { is_unset: true, place, .. }) = self {
+        if let Self::Text(Text::Substituted(Substituted { is_unset: true, place, .. })) = self {
             let _ = place.set(path.to_owned());
         }
     }
+}
 
-    /// As another library has it.
-    #[cfg(test)]
-    pub(super) fn to_json(&self) -> serde_json::Value {
-        match self {
-            Self::Null | Self::Broken => serde_json::Value::Null,
-            Self::Bool(value) => (*value).into(),
-            Self::Number(number) => number.clone().into(),
-            Self::Text(text) | Self::Substituted(Substituted { text, .. }) => text.as_str().into(),
-            Self::List(items) => items.iter().map(Self::to_json).collect(),
-            Self::Object(members) => {
-                members.iter().map(|(key, member)| (key.clone(), member.to_json())).collect()
-            }
-        }
+#[cfg(test)]
+impl Value {
+    /// Of another library's, as it is written.
+    pub(super) fn of_json(json: &serde_json::Value) -> Self {
+        let value = json::read(json.to_string().as_bytes()).expect("JSON");
+        value.map_texts(&mut Text::Written)
     }
 
-    /// Of another library's.
-    #[cfg(test)]
-    pub(super) fn of_json(json: &serde_json::Value) -> Self {
-        json::read(json.to_string().as_bytes()).expect("JSON")
+    /// As another library has it.
+    pub(super) fn as_json(&self) -> serde_json::Value {
+        self.to_json(|text| match text {
+            Text::Written(text) | Text::Substituted(Substituted { text, .. }) => text.clone(),
+            Text::Broken => panic!("a reference is malformed"),
+        })
     }
 }
 
@@ -143,7 +138,11 @@ mod tests {
 
     fn substituted(text: &str) -> Value {
         let text = text.to_owned();
-        Value::Substituted(Substituted { text, is_unset: false, place: OnceCell::new() })
+        Value::Text(Text::Substituted(Substituted {
+            text,
+            is_unset: false,
+            place: OnceCell::new(),
+        }))
     }
 
     #[test]
@@ -175,7 +174,7 @@ mod tests {
             assert_eq!(value.as_whole(), whole, "{reason}: {text:?}");
             assert_eq!(value.as_double(), double, "{reason}: {text:?}");
             assert_eq!(value.is_null(), text.is_empty(), "{reason}: {text:?}");
-            let written = Value::Text(text.to_owned());
+            let written = Value::Text(Text::Written(text.to_owned()));
             assert_eq!((written.as_bool(), written.as_whole()), (None, None), "as it is written");
             assert_eq!((written.as_double(), written.is_null()), (None, false), "as it is written");
         }

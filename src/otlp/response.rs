@@ -1,5 +1,6 @@
 //! What a collector says of a request: `ExportTraceServiceResponse`.
 
+use crate::json::{self, Value};
 use prost::Message;
 
 /// The most that is read of an answer in JSON, in bytes: each value in it takes some hundred times as much as its text.
@@ -34,16 +35,18 @@ pub fn partial_success_of_json(body: &[u8]) -> PartialSuccess {
     if body.len() > MAX_JSON {
         return PartialSuccess::default();
     }
-    let response: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let of = |name: &str| response.get("partialSuccess")?.get(name);
-    let number = |value: &serde_json::Value| match value {
-        serde_json::Value::String(digits) => digits.parse().ok(),
-        value => value.as_u64(),
+    let response = json::read(body).ok();
+    let of = |name: &str| response.as_ref()?.get("partialSuccess")?.get(name);
+    let rejected_spans = match of("rejectedSpans") {
+        Some(Value::Text(digits)) => digits.parse().ok(),
+        Some(Value::Number(number)) => number.as_u64(),
+        _ => None,
     };
-    PartialSuccess {
-        rejected_spans: of("rejectedSpans").and_then(number).unwrap_or_default(),
-        error_message: of("errorMessage").and_then(|it| it.as_str()).unwrap_or_default().to_owned(),
-    }
+    let error_message = match of("errorMessage") {
+        Some(Value::Text(message)) => message.clone(),
+        _ => String::new(),
+    };
+    PartialSuccess { rejected_spans: rejected_spans.unwrap_or_default(), error_message }
 }
 
 /// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.

@@ -77,7 +77,7 @@ fn one_of_several_things_is_named() {
     for (document, expected, reason) in cases {
         let value = value(&document);
         let found = Cursor::root(&value).only_member(THINGS, &["d"]);
-        let found = found.map(|one| one.map(|(thing, at)| (thing, at.value.to_json().to_string())));
+        let found = found.map(|one| one.map(|(thing, at)| (thing, at.value.as_json().to_string())));
         let found = found.map_err(|error| error.to_string());
         let expected = expected.map(|one| one.map(|(thing, at)| (thing, at.to_owned())));
         assert_eq!(found, expected.map_err(str::to_owned), "{reason}: {document}");
