@@ -57,6 +57,9 @@ pub enum Refused {
 /// How many buffers are kept for the next batches: one is on its way while another one fills.
 const MAX_SPARE: usize = 2;
 
+/// How many bytes each of them may have: more than the usual batch.
+const MAX_SPARE_BYTES: usize = 1 << 20;
+
 /// Batches in the order in which they were filled; the last one is open.
 #[derive(Debug)]
 pub struct Queue {
@@ -168,10 +171,11 @@ impl Queue {
         !self.full.is_empty()
     }
 
-    /// How many bytes a span may have.
+    /// How many bytes a span may have: what a batch takes, and an empty queue beside the resource.
     #[must_use]
     pub fn max_span_len(&self) -> usize {
-        self.limits.max_batch_bytes
+        let BatchLimits { max_batch_bytes, max_queue_bytes, .. } = self.limits;
+        max_batch_bytes.min(max_queue_bytes.saturating_sub(self.frame.head_room()))
     }
 
     /// Appends a span's bytes. Gives how many older spans were dropped to make room.
@@ -181,11 +185,8 @@ impl Queue {
     /// it has.
     pub fn push(&mut self, span: &Span<'_>) -> Result<usize, Refused> {
         let length = span.encoded_len();
-        if length > self.limits.max_batch_bytes {
+        if length > self.max_span_len() {
             return Err(Refused::TooLarge);
-        }
-        if self.frame.head_room() + length > self.limits.max_queue_bytes {
-            return Err(Refused::QueueFull);
         }
         let dropped = self.make_room(|queue| queue.has_room(length))?;
         if !self.fits(length) {
@@ -278,8 +279,8 @@ impl Queue {
 
     /// Takes back the memory of a batch that is done with.
     pub fn recycle(&mut self, batch: Batch) {
-        if self.spare.len() < MAX_SPARE {
-            let mut buffer = batch.buffer;
+        let mut buffer = batch.buffer;
+        if self.spare.len() < MAX_SPARE && buffer.capacity() <= MAX_SPARE_BYTES {
             buffer.resize(self.frame.head_room(), 0);
             self.spare.push(buffer);
         }
@@ -473,7 +474,7 @@ mod tests {
         let limits = BatchLimits { max_queue_bytes: room + 500, queue_full: policy, ..limits() };
         let mut queue = Queue::new(limits, Frame::new(&[]));
         push(&mut queue, "a").expect("room");
-        assert_eq!(push(&mut queue, &"n".repeat(600)), Err(Refused::QueueFull), "over 500 bytes");
+        assert_eq!(push(&mut queue, &"n".repeat(600)), Err(Refused::TooLarge), "over 500 bytes");
         assert_eq!(names(&mut queue), ["a"], "what was there stays");
     }
 
@@ -492,6 +493,11 @@ mod tests {
             queue.recycle(batch);
         }
         assert_eq!(queue.spare.len(), MAX_SPARE);
+        queue.spare.clear();
+        for (length, kept) in [(MAX_SPARE_BYTES + 1, 0), (MAX_SPARE_BYTES, 1)] {
+            queue.recycle(Batch { buffer: Vec::with_capacity(length), first: 0, spans: 0 });
+            assert_eq!(queue.spare.len(), kept, "{length} bytes");
+        }
     }
 
     #[test]

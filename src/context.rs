@@ -78,6 +78,8 @@ pub enum TraceStateError {
 
 impl TraceState {
     const MAX_MEMBERS: usize = 32;
+    /// Of as many members as there may be, with a key and a value of 256 characters each.
+    const MAX_LENGTH: usize = Self::MAX_MEMBERS * (256 + "=".len() + 256 + ",".len());
 
     /// Reads the values of all tracestate headers, joined by commas in their order.
     ///
@@ -87,21 +89,22 @@ impl TraceState {
     /// A member without `=`; a key that is not `[a-z0-9][a-z0-9_\-*/@]{0,255}`; a value that is not
     /// 1 to 256 printable characters without `,` and `=`; a 33rd member (sections 3.3.1.1 to 3.3.1.3).
     pub fn parse(header: &[u8]) -> Result<Self, TraceStateError> {
-        let mut state = String::with_capacity(header.len());
-        let mut members = 0;
+        let mut state = String::with_capacity(header.len().min(Self::MAX_LENGTH));
+        // Strangers may repeat a key as often as they like: it is looked for among these alone.
+        let mut keys: Vec<&str> = Vec::new();
         for member in header.split(|byte| *byte == b',').map(trim_white_space) {
             if member.is_empty() {
                 continue;
             }
             let (key, member) = valid_member(member).ok_or(TraceStateError::InvalidMember)?;
             // That a key is unique is its sender's duty, and no reason to drop what others wrote.
-            if entries(&state).any(|(known, _)| known == key) {
+            if keys.contains(&key) {
                 continue;
             }
-            members += 1;
-            if members > Self::MAX_MEMBERS {
+            if keys.len() == Self::MAX_MEMBERS {
                 return Err(TraceStateError::TooManyMembers);
             }
+            keys.push(key);
             if !state.is_empty() {
                 state.push(',');
             }
@@ -143,15 +146,18 @@ impl TraceState {
         Self(state)
     }
 
-    /// The same state in at most so many characters: whole members go, those of over 128 first, then from the right (section 3.3.1.5).
+    /// The same state in at most so many characters: whole members go, those of over 128 first, then from the right (section 3.3.1.5);
+    /// the one with the key `last` after all others.
     #[must_use]
-    pub(crate) fn cut(&self, length: usize) -> Self {
+    pub(crate) fn cut(&self, length: usize, last: &str) -> Self {
         const LARGE: usize = 128;
+        let is_last = |member: &&str| member.split('=').next() == Some(last);
         let mut members: Vec<_> = self.0.split(',').collect();
         let mut taken = self.0.len();
         while taken > length && !members.is_empty() {
-            let large = members.iter().rposition(|member| member.len() > LARGE);
-            let gone = members.remove(large.unwrap_or(members.len() - 1));
+            let large = members.iter().rposition(|it| it.len() > LARGE && !is_last(it));
+            let rightmost = || members.iter().rposition(|it| !is_last(it));
+            let gone = members.remove(large.or_else(rightmost).unwrap_or_default());
             taken = taken.saturating_sub(gone.len() + ",".len());
         }
         // Invariant: members come from a valid state, in their order.
@@ -292,12 +298,34 @@ mod tests {
             (join(&[&large, &larger, "b=2"]), 140, join(&[&large, "b=2"]), "the rightmost of them"),
             (join(&[&fits, "b=2", "c=3"]), 132, join(&[&fits, "b=2"]), "one of 128 is not large"),
             (join(&[&large, &larger, "b=2", "c=3"]), 5, join(&["b=2"]), "then from the right"),
+            (join(&["a=1", "b=2", "z=3"]), 7, join(&["a=1", "z=3"]), "z after all others"),
+            (join(&["z=3", &large, "b=2"]), 3, join(&["z=3"]), "wherever it stands"),
+            (
+                join(&["a=1", &larger.replace("m=", "z=")]),
+                3,
+                String::new(),
+                "and however large it is",
+            ),
             (String::new(), 0, String::new(), "nothing"),
         ];
         for (state, length, expected, reason) in cases {
-            let cut = TraceState::parse(state.as_bytes()).expect("valid").cut(length);
+            let cut = TraceState::parse(state.as_bytes()).expect("valid").cut(length, "z");
             assert_eq!(cut.as_str(), expected, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_key_may_be_repeated_for_megabytes() {
+        let pad = |start: &str| format!("{start}{}", "k".repeat(256 - start.len()));
+        let members = (10..41).map(|it| format!("{}={}", pad(&it.to_string()), "v".repeat(256)));
+        let all: Vec<_> = members.chain(["z=0".to_owned()]).collect();
+        let all = all.join(",");
+        let header = format!("{all}{}", ",z=1".repeat(1 << 20));
+        let state = TraceState::parse(header.as_bytes()).expect("32 members");
+        assert_eq!(state.as_str(), all, "the first of each key");
+        assert!(state.0.capacity() <= TraceState::MAX_LENGTH, "no room for what is ignored");
+        let more = format!("{header},a=1");
+        assert_eq!(TraceState::parse(more.as_bytes()), Err(TraceStateError::TooManyMembers));
     }
 
     proptest! {

@@ -262,7 +262,7 @@ impl Exporter {
     /// Gives up a call whose answer is overdue.
     pub fn handle_overdue(&mut self, now: Duration, random: u64) -> Option<Attempt> {
         let delivery = self.take_if(|_, overdue_at| now >= overdue_at)?;
-        Some(self.fail(delivery, Failure::Timeout, now, random))
+        Some(self.fail(delivery, Failure::Timeout(None), now, random))
     }
 
     /// Gives back whatever it has, when the filter goes.

@@ -209,11 +209,11 @@ impl OpenSpan {
     /// All that is known, now that the outcome is.
     #[must_use]
     pub fn facts<'a>(&'a self, outcome: Outcome<'a>) -> Facts<'a> {
-        let grpc_status = match self.rpc {
-            Rpc::Grpc(status) => status,
-            Rpc::None => None,
+        let (protocol, grpc_status) = match self.rpc {
+            Rpc::Grpc(status) => (RequestProtocol::Grpc, status),
+            Rpc::None => (RequestProtocol::Http, None),
         };
-        Facts::read(&self.headers, &self.response_headers, grpc_status, outcome)
+        Facts::read(protocol, &self.headers, &self.response_headers, grpc_status, outcome)
     }
 }
 

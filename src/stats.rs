@@ -200,7 +200,7 @@ impl From<Failure> for Metric {
         match failure {
             Failure::NoCluster => Self::FailedNoCluster,
             Failure::NoUpstream => Self::FailedNoUpstream,
-            Failure::Timeout => Self::FailedTimeout,
+            Failure::Timeout(_) => Self::FailedTimeout,
             Failure::Reset => Self::FailedReset,
             Failure::Unavailable { .. } => Self::FailedUnavailable,
             Failure::Refused(_) => Self::FailedRefused,

@@ -9,6 +9,7 @@ use otel_proxy_wasm::otlp::SpanKind;
 use otel_proxy_wasm::semconv::Facts;
 use otel_proxy_wasm::semconv::error::of_grpc;
 use otel_proxy_wasm::semconv::grpc::StatusCode;
+use otel_proxy_wasm::semconv::request::RequestProtocol;
 
 fuzz_target!(|input: (&[u8], Option<u16>, u64)| {
     let (text, response_code, flags) = input;
@@ -41,7 +42,7 @@ fn is_name(name: &str) -> bool {
 /// What is a server's error is a client's, and only OK is none, unless the caller has cancelled.
 fn check_errors(status: StatusCode) {
     let headers = Headers::default();
-    let facts = Facts::read(&headers, &headers, Some(status), Outcome::default());
+    let facts = Facts::read(RequestProtocol::Grpc, &headers, &headers, Some(status), Outcome::default());
     let client = of_grpc(SpanKind::Client, &facts, status);
     let name = status.name();
     assert_eq!(client.as_deref(), Some(&*name).filter(|name| *name != "OK"));

@@ -14,7 +14,7 @@ use otel_proxy_wasm::otlp::request::Frame;
 use otel_proxy_wasm::otlp::response::partial_success;
 use otel_proxy_wasm::otlp::{Span, SpanKind};
 use otel_proxy_wasm::semconv::grpc::StatusCode;
-use otel_proxy_wasm::semconv::{Conventions, Facts};
+use otel_proxy_wasm::semconv::{Conventions, Facts, RequestHeaders};
 use prost::Message;
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
@@ -26,7 +26,8 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
         .map(|map| Headers::select(HeaderMap::new(map.clone()), &names));
     let values = OutcomeValues::Single(outcome);
     let status = (!status.is_empty()).then(|| StatusCode::parse(status));
-    let facts = Facts::read(&of_request, &of_response, status, values.outcome());
+    let protocol = RequestHeaders::read(of_request.iter()).protocol();
+    let facts = Facts::read(protocol, &of_request, &of_response, status, values.outcome());
     for kind in [SpanKind::Server, SpanKind::Client] {
         check(&conventions, kind, &facts, &mut Attributes::new(config.limits));
     }

@@ -39,7 +39,7 @@ pub(super) fn read(
         AttributeValue::String(text) => {
             name != "service.name" || !text.as_bytes().trim_ascii().is_empty()
         }
-        _ => true,
+        _ => name != "service.name",
     };
     let mut attributes = Vec::new();
     list::add(&mut attributes, found.into_iter().filter(is_said));

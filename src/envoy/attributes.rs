@@ -116,6 +116,16 @@ impl<'a> Outcome<'a> {
         self.response_flags.interruption().or(too_long.then_some(MAX_DURATION_TIMEOUT))
     }
 
+    /// Whether the caller ended the request. Over HTTP/3 Envoy has no flag yet when it lets go of the filter; there nothing
+    /// but a caller that left ends a request without a response.
+    #[must_use]
+    pub fn left_by_caller(&self) -> bool {
+        let is_unsaid = self.response_code.is_none()
+            && self.interruption().is_none()
+            && self.protocol == b"HTTP/3";
+        self.response_flags.left_by_caller() || is_unsaid
+    }
+
     /// Whether Envoy ended the request because it took too long.
     #[must_use]
     pub fn timed_out(&self) -> bool {

@@ -110,11 +110,11 @@ impl Node {
     }
 }
 
-/// The text that a value is, if it is one and not empty. The host gives a number as the eight bytes of a double, a boolean as one
+/// The text that a value is, if it is one and says something. The host gives a number as the eight bytes of a double, a boolean as one
 /// byte, a list or an object as protobuf, and does not say which of these it is. A text has no control characters, almost
 /// all others have some.
 fn text(value: Vec<u8>) -> Option<String> {
-    let is_text = !value.is_empty() && !value.iter().any(u8::is_ascii_control);
+    let is_text = !value.trim_ascii().is_empty() && !value.iter().any(u8::is_ascii_control);
     String::from_utf8(value).ok().filter(|text| is_text && !is_number(text.as_bytes()))
 }
 
@@ -153,6 +153,7 @@ mod tests {
             (vec![0], None, "false"),
             (b"\x0a\x06\x1a\x04cart".to_vec(), None, "a list"),
             (b"cart\x7f".to_vec(), None, "a text with a control character"),
+            (b" ".to_vec(), None, "white space"),
         ];
         for (value, expected, reason) in cases {
             assert_eq!(text(value).as_deref(), expected, "{reason}");

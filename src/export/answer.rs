@@ -67,8 +67,8 @@ pub enum Failure {
     NoCluster,
     /// The cluster has no healthy host, or no room for a call.
     NoUpstream,
-    /// No answer in time.
-    Timeout,
+    /// No answer in time: a status that says so, or nothing at all.
+    Timeout(Option<AnswerStatus>),
     /// The connection broke, or the answer was too long for the host.
     Reset,
     /// A status that says "later" (OTLP/HTTP, section Retryable Response Codes; OTLP/gRPC, section Failures).
@@ -104,7 +104,9 @@ impl ExportOutcome {
                 }
             }
             // The host's own for a timeout, and a gateway's.
-            (Answer::Http { status: 504, .. }, _) => Failure::Timeout,
+            (Answer::Http { status: 504, .. }, _) => {
+                Failure::Timeout(Some(AnswerStatus::Http(504)))
+            }
             (Answer::Http { status: status @ (429 | 502 | 503), retry_after, .. }, _) => {
                 Failure::Unavailable { status: AnswerStatus::Http(status), retry_after }
             }
@@ -130,7 +132,7 @@ fn failure_of_grpc(code: u32, retry_after: Option<Duration>) -> Option<Failure> 
     let status = AnswerStatus::Grpc(code);
     match code {
         0 => None,
-        DEADLINE_EXCEEDED => Some(Failure::Timeout),
+        DEADLINE_EXCEEDED => Some(Failure::Timeout(Some(status))),
         RESOURCE_EXHAUSTED if retry_after.is_some() => {
             Some(Failure::Unavailable { status, retry_after })
         }
@@ -152,7 +154,7 @@ impl Failure {
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
-            Self::NoUpstream | Self::Timeout | Self::Reset | Self::Unavailable { .. } => true,
+            Self::NoUpstream | Self::Timeout(_) | Self::Reset | Self::Unavailable { .. } => true,
             Self::NoCluster | Self::Refused(_) => false,
         }
     }
@@ -194,7 +196,9 @@ mod tests {
         ExportOutcome::Failed(Failure::Unavailable { status, retry_after })
     }
 
-    const TIMEOUT: ExportOutcome = ExportOutcome::Failed(Failure::Timeout);
+    fn timeout(status: AnswerStatus) -> ExportOutcome {
+        ExportOutcome::Failed(Failure::Timeout(Some(status)))
+    }
     /// That three spans were rejected.
     const REJECTED: &[u8] = &[0x0a, 0x02, 0x08, 0x03];
 
@@ -218,7 +222,7 @@ mod tests {
             (response(500), protobuf, refused(http(500)), "its mistake"),
             (response(502), protobuf, busy(http(502), LATER), "a broken way"),
             (response(503), protobuf, busy(http(503), LATER), "busy"),
-            (response(504), protobuf, TIMEOUT, "the host's own timeout"),
+            (response(504), protobuf, timeout(http(504)), "the host's own timeout"),
             (response(0), protobuf, refused(http(0)), "no status"),
             (Answer::Reset, protobuf, ExportOutcome::Failed(Failure::Reset), "no response"),
             (response(200), grpc, refused(http(200)), "no gRPC status"),
@@ -240,7 +244,7 @@ mod tests {
             (with(&framed), taken(3), "OK, in part".to_owned()),
             (with(&zipped), taken(0), "OK, compressed".to_owned()),
             (with(&framed[..4]), taken(0), "OK, cut".to_owned()),
-            (grpc(4, LATER), TIMEOUT, "DEADLINE_EXCEEDED".to_owned()),
+            (grpc(4, LATER), timeout(AnswerStatus::Grpc(4)), "DEADLINE_EXCEEDED".to_owned()),
             (
                 grpc(8, LATER),
                 busy(AnswerStatus::Grpc(8), LATER),
@@ -282,7 +286,7 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_tried_again() {
         let busy = Failure::Unavailable { status: AnswerStatus::Http(503), retry_after: None };
-        for failure in [Failure::NoUpstream, Failure::Timeout, Failure::Reset, busy] {
+        for failure in [Failure::NoUpstream, Failure::Timeout(None), Failure::Reset, busy] {
             assert!(failure.is_transient(), "{failure:?}");
         }
         for status in [AnswerStatus::Http(400), AnswerStatus::Http(500), AnswerStatus::Grpc(3)] {

@@ -33,14 +33,24 @@ impl<'a> Foreign<'a> {
         self.0.trim_ascii().is_empty()
     }
 
-    /// As it is shown, with these texts in it replaced: who was told a secret may repeat it. Those of up to three bytes stay.
+    /// As it is shown, with these texts in it replaced, the first that stands at a place: who was told a secret may repeat it.
+    /// Empty ones stay.
     #[must_use]
     pub fn without(&self, secrets: &[Vec<u8>]) -> String {
-        let mut bytes = self.start().to_vec();
-        // Each one makes the text shorter.
-        for secret in secrets.iter().filter(|secret| secret.len() > "…".len()) {
-            while let Some(at) = bytes.windows(secret.len()).position(|it| it == secret) {
-                bytes.splice(at..at + secret.len(), "…".bytes());
+        /// So many bytes show as much as all of them: a character takes up to four.
+        const ENOUGH: usize = (Foreign::MAX + 1) * 4;
+        let mut bytes = Vec::new();
+        let mut rest = self.0.trim_ascii();
+        while let [first, others @ ..] = rest
+            && bytes.len() < ENOUGH
+        {
+            let mut secrets = secrets.iter().filter(|it| !it.is_empty());
+            if let Some(behind) = secrets.find_map(|it| rest.strip_prefix(it.as_slice())) {
+                bytes.extend_from_slice("…".as_bytes());
+                rest = behind;
+            } else {
+                bytes.push(*first);
+                rest = others;
             }
         }
         let text = String::from_utf8_lossy(&bytes);
@@ -59,12 +69,6 @@ impl<'a> Foreign<'a> {
             shown.push('…');
         }
         shown
-    }
-
-    /// Of the bytes so many that as much is shown as of all of them: a character takes up to four.
-    fn start(&self) -> &[u8] {
-        let bytes = self.0.trim_ascii();
-        bytes.get(..(Self::MAX + 1) * 4).unwrap_or(bytes)
     }
 }
 
@@ -151,8 +155,15 @@ mod tests {
         let long = "x".repeat(252) + "s3cret";
         assert_eq!(shown(&long), "x".repeat(252) + "…", "before it is cut");
         assert_eq!(shown("key"), "key");
-        let short = [Vec::new(), b"a".to_vec(), "…".into(), b"abc".to_vec()];
-        assert_eq!(Foreign::new("abc…".as_bytes()).without(&short), "abc…");
+        let many = "s3cret".repeat(1000);
+        assert_eq!(shown(&many), "…".repeat(256), "each of them");
+        let none = [Vec::new()];
+        assert_eq!(Foreign::new("abc…".as_bytes()).without(&none), "abc…", "an empty one");
+        let long = [b"k".repeat(1400), b"k".repeat(700)];
+        for (length, expected) in [(1400, "…!"), (700, "…!"), (2100, "……!")] {
+            let text = format!("{}!", "k".repeat(length));
+            assert_eq!(Foreign::new(text.as_bytes()).without(&long), expected, "{length} bytes");
+        }
     }
 
     #[test]

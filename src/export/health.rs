@@ -8,6 +8,7 @@ use super::answer::Failure;
 use super::foreign::Foreign;
 use super::protocol::GRPC_PATH;
 use crate::otlp::response::PartialSuccess;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 /// How long nothing is said after a line, though there were something new.
@@ -118,7 +119,10 @@ impl CollectorHealth {
         let mut why = match failure {
             Failure::NoCluster => format!("there is no cluster {cluster}"),
             Failure::NoUpstream => format!("cluster {cluster} has no healthy host or no room"),
-            Failure::Timeout => format!("no answer of {cluster} to {path} in time"),
+            Failure::Timeout(None) => format!("no answer of {cluster} to {path} in time"),
+            Failure::Timeout(Some(status)) => {
+                format!("no answer of {cluster} to {path} in time ({status})")
+            }
             Failure::Reset => format!("the connection to {cluster} broke"),
             Failure::Unavailable { status, .. } | Failure::Refused(status) => {
                 format!("the answer of {cluster} to {path} was {status}")
@@ -173,24 +177,28 @@ fn shown_path(path: &str) -> String {
     shown.collect::<Vec<_>>().join("/") + query
 }
 
-/// What of a request may be a secret: the parts of its headers' values, and of its path.
+/// What of a request may be a secret, the longest first: its headers' values and its path, and their parts.
 fn secrets(config: &ExporterConfig) -> Vec<Vec<u8>> {
     /// What is shorter may be a part of any text.
     const SHORTEST: usize = 6;
     const SCHEMES: [&str; 2] = ["Bearer", "Digest"];
-    let of_header: fn(u8) -> bool = |byte| b" ,;".contains(&byte);
-    let of_path: fn(u8) -> bool = |byte| b"/?&=".contains(&byte);
-    let headers = config.headers.iter().map(|(_, value)| (value.as_bytes(), of_header));
-    let path = Some((config.path.as_bytes(), of_path)).filter(|_| config.path != GRPC_PATH);
+    /// A header's value as a whole; what a scheme of authentication, or a list, has in it; what a URL or a pair has in it.
+    const OF_HEADER: &[&[u8]] = &[b"", b" ,;", b" ,;\"'/?&=:@"];
+    const OF_PATH: &[&[u8]] = &[b"/?&="];
+    let headers = config.headers.iter().map(|(_, value)| (value, OF_HEADER));
+    let path = Some((&config.path, OF_PATH)).filter(|_| config.path != GRPC_PATH);
     let mut secrets = Vec::new();
-    for (value, separates) in headers.chain(path) {
-        for part in value.split(|byte| separates(*byte)) {
-            let is_known = COMMON.iter().chain(&SCHEMES).any(|known| known.as_bytes() == part);
-            if part.len() >= SHORTEST && !is_known {
-                secrets.push(part.to_vec());
+    for (value, separators) in headers.chain(path) {
+        for separators in separators {
+            for part in value.as_bytes().split(|byte| separators.contains(byte)) {
+                let is_known = COMMON.iter().chain(&SCHEMES).any(|known| known.as_bytes() == part);
+                if part.len() >= SHORTEST && !is_known {
+                    secrets.push(part.to_vec());
+                }
             }
         }
     }
+    secrets.sort_by_key(|secret| Reverse(secret.len()));
     secrets
 }
 
@@ -207,7 +215,12 @@ mod tests {
 
     fn health_of(cluster: &str, path: &str) -> CollectorHealth {
         let header = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let headers = [("authorization", "Bearer s3cret=="), ("x-tenant", "edge")];
+        let headers = [
+            ("authorization", "Bearer s3cret=="),
+            ("x-tenant", "edge"),
+            ("vendor-dsn", "https://t0ken-1@api.example?grpc=4317"),
+            ("x-auth", "token=2ndT0ken"),
+        ];
         CollectorHealth::new(&ExporterConfig {
             cluster: cluster.to_owned(),
             protocol: Protocol::HttpProtobuf,
@@ -236,13 +249,14 @@ mod tests {
     fn a_failure_is_said_when_it_begins_and_when_it_ends() {
         let mut health = health();
         assert_eq!(health.recovery_line(), None, "all is well");
-        let fails = health.failure_line(Failure::Timeout, &NOTHING, at(0)).expect("it begins");
+        let fails =
+            health.failure_line(Failure::Timeout(None), &NOTHING, at(0)).expect("it begins");
         assert_eq!(
             fails,
             "the collector does not take spans: no answer of otel to /v1/traces in time"
         );
         assert_eq!(
-            health.failure_line(Failure::Timeout, &NOTHING, at(100)),
+            health.failure_line(Failure::Timeout(None), &NOTHING, at(100)),
             None,
             "the same again"
         );
@@ -253,7 +267,7 @@ mod tests {
         health.lost(5);
         assert_eq!(health.recovery_line(), None, "once");
         assert!(
-            health.failure_line(Failure::Timeout, &NOTHING, at(101)).is_some(),
+            health.failure_line(Failure::Timeout(None), &NOTHING, at(101)).is_some(),
             "it begins again"
         );
         let back = health.recovery_line().expect("it ends");
@@ -263,14 +277,18 @@ mod tests {
     #[test]
     fn a_failure_that_changes_is_said_once_in_a_minute() {
         let mut health = health();
-        assert!(health.failure_line(Failure::Timeout, &NOTHING, at(0)).is_some());
+        assert!(health.failure_line(Failure::Timeout(None), &NOTHING, at(0)).is_some());
         assert_eq!(health.failure_line(REFUSED, &NOTHING, at(59)), None, "too soon");
         let changed = health.failure_line(REFUSED, &NOTHING, at(60)).expect("a minute later");
         assert_eq!(
             changed,
             "the collector does not take spans: the answer of otel to /v1/traces was 400"
         );
-        assert_eq!(health.failure_line(Failure::Timeout, &NOTHING, at(61)), None, "too soon again");
+        assert_eq!(
+            health.failure_line(Failure::Timeout(None), &NOTHING, at(61)),
+            None,
+            "too soon again"
+        );
         assert_eq!(health.failure_line(REFUSED, &NOTHING, at(500)), None, "what was said last");
     }
 
@@ -330,7 +348,17 @@ mod tests {
         let cases = [
             (Failure::NoCluster, "", "there is no cluster otel"),
             (Failure::NoUpstream, "", "cluster otel has no healthy host or no room"),
-            (Failure::Timeout, "", "no answer of otel to /v1/traces in time"),
+            (Failure::Timeout(None), "", "no answer of otel to /v1/traces in time"),
+            (
+                Failure::Timeout(Some(http(504))),
+                "down",
+                "no answer of otel to /v1/traces in time (504): down",
+            ),
+            (
+                Failure::Timeout(Some(grpc(4))),
+                "",
+                "no answer of otel to /v1/traces in time (gRPC status 4)",
+            ),
             (Failure::Reset, "", "the connection to otel broke"),
             (refused(http(401)), "", "the answer of otel to /v1/traces was 401"),
             (refused(http(401)), "bad key", "the answer of otel to /v1/traces was 401: bad key"),
@@ -379,7 +407,10 @@ mod tests {
             line.expect("a line").split_once(" was 403: ").expect("a reason").1.to_owned()
         };
         let cases = [
-            ("no such key: Bearer s3cret==", "no such key: Bearer …", "a header"),
+            ("no such key: Bearer s3cret==", "no such key: …", "a header"),
+            ("no such key: bearer s3cret", "no such key: bearer …", "a part of it"),
+            ("no project of t0ken-1 at vendor", "no project of … at vendor", "of a URL"),
+            ("token '2ndT0ken' (t=2ndT0ken)", "token '…' (t=…)", "of a pair"),
             ("no s3cret==, edge", "no …, edge", "a part of one, and what is short"),
             ("Cannot POST /receiver/ZaVnC4dhaV/v1/traces", "Cannot POST /…/…/v1/traces", "a path"),
             ("key t0pSecret is unknown", "key … is unknown", "a query"),

@@ -156,7 +156,7 @@ fn only_the_answer_to_the_call_counts() {
     assert!(exporter.handle_not_called(BUSY, at(0), SHORTEST).is_none(), "it was made");
     assert!(exporter.handle_overdue(at(14), SHORTEST).is_none(), "the host may still answer");
     let attempt = exporter.handle_overdue(at(15), SHORTEST).expect("it does not");
-    assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(Failure::Timeout))));
+    assert!(matches!(attempt, Attempt::Ended(_, ExportOutcome::Failed(Failure::Timeout(None)))));
     assert!(exporter.handle_answer(1, late(), at(15), SHORTEST).is_none(), "it was given up");
 }
 

@@ -12,6 +12,9 @@ const SHORT_TEXT: usize = 128;
 /// So many bytes of a tracestate are kept where there is room: what everybody has to pass on (W3C Trace Context, section 3.3.1.5).
 const TRACE_STATE: usize = 512;
 
+/// The member that says with which probability a trace is kept, which is what a span counts for (OpenTelemetry, TraceState Handling).
+const SAMPLING: &str = "ot";
+
 /// The most that a key and a length take.
 const KEY_AND_LENGTH: usize = 1 + 5;
 
@@ -32,7 +35,7 @@ impl Cut {
     #[must_use]
     pub fn new(context: &SpanContext, links: &[Link], room: usize) -> Self {
         let cut = |context: &SpanContext, length: usize| SpanContext {
-            trace_state: context.trace_state.cut(TRACE_STATE.min(length)),
+            trace_state: context.trace_state.cut(TRACE_STATE.min(length), SAMPLING),
             ..context.clone()
         };
         let context = cut(context, room / 4);

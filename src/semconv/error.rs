@@ -2,7 +2,7 @@
 //!
 //! (Semantic conventions 1.44.0, HTTP spans; gRPC, a release candidate.)
 
-use super::facts::{Facts, Interruption};
+use super::facts::Facts;
 use super::grpc::StatusCode;
 use crate::otlp::SpanKind;
 use std::borrow::Cow;
@@ -16,15 +16,14 @@ use std::borrow::Cow;
 /// interruption.
 #[must_use]
 pub fn of_http(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
-    let interruption = facts.interruption.map(Interruption::flag);
     match facts.status {
         Some(code @ 500..) => Some(code.to_string().into()),
         Some(code @ 400..) if kind == SpanKind::Client => Some(code.to_string().into()),
         _ if facts.is_cancelled(kind) => None,
         Some(400.. | 101) => None,
         Some(200..300) if facts.method == b"CONNECT" => None,
-        Some(_) => interruption.map(Cow::Borrowed),
-        None => Some(interruption.unwrap_or("_OTHER").into()),
+        Some(_) => facts.interruption.map(Cow::Borrowed),
+        None => Some(facts.interruption.unwrap_or("_OTHER").into()),
     }
 }
 
@@ -54,6 +53,7 @@ mod tests {
     use crate::envoy::flags::ResponseFlags;
     use crate::envoy::headers::Headers;
     use crate::envoy::wire::HeaderMap;
+    use crate::semconv::request::RequestProtocol;
 
     #[test]
     fn errors_are_what_the_conventions_say() {
@@ -93,7 +93,7 @@ mod tests {
                 response_flags: ResponseFlags::from_bits(flags),
                 ..Outcome::default()
             };
-            let facts = Facts::read(&request, &response, None, outcome);
+            let facts = Facts::read(RequestProtocol::Http, &request, &response, None, outcome);
             assert_eq!(of_http(kind, &facts).as_deref(), expected, "{reason}");
         }
         // What Envoy says of a request that was left, before it lets go of the filter.
@@ -107,7 +107,7 @@ mod tests {
             let outcome =
                 Outcome { response_code, protocol: protocol.as_bytes(), ..Outcome::default() };
             let headers = Headers::default();
-            let facts = Facts::read(&headers, &headers, None, outcome);
+            let facts = Facts::read(RequestProtocol::Http, &headers, &headers, None, outcome);
             assert_eq!(of_http(kind, &facts).as_deref(), expected, "{reason}");
         }
     }
@@ -117,7 +117,7 @@ mod tests {
         let headers = Headers::default();
         let response_flags = ResponseFlags::from_bits(flags);
         let outcome = Outcome { response_flags, ..Outcome::default() };
-        let facts = Facts::read(&headers, &headers, Some(status), outcome);
+        let facts = Facts::read(RequestProtocol::Grpc, &headers, &headers, Some(status), outcome);
         let error = |kind| of_grpc(kind, &facts, status).map(Cow::into_owned);
         [error(SpanKind::Client), error(SpanKind::Server)]
     }

@@ -37,8 +37,8 @@ pub struct Facts<'a> {
     pub status: Option<u16>,
     /// The call, if the request is a gRPC one.
     pub rpc: Option<Rpc<'a>>,
-    /// What cut it off, if anything did.
-    pub interruption: Option<Interruption>,
+    /// What cut it off, if anything did: Envoy's word for it, mostly a response flag.
+    pub interruption: Option<&'static str>,
     /// What Envoy knows beside.
     pub outcome: Outcome<'a>,
     /// Its headers that were asked for.
@@ -65,29 +65,12 @@ pub enum Method<'a> {
     Other(&'a [u8]),
 }
 
-/// Who ended a request before its time, and Envoy's word for it, mostly a response flag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interruption {
-    /// The caller.
-    Caller(&'static str),
-    /// The upstream, or Envoy itself.
-    Other(&'static str),
-}
-
-impl Interruption {
-    /// Envoy's word for it.
-    #[must_use]
-    pub fn flag(self) -> &'static str {
-        match self {
-            Self::Caller(flag) | Self::Other(flag) => flag,
-        }
-    }
-}
-
 impl<'a> Facts<'a> {
-    /// Reads a request that has ended; `grpc_status` is what the response of a gRPC request said.
+    /// Reads a request that has ended. `protocol` is what it was when it started, since its headers may have been cut; `grpc_status` is what the
+    /// response of a gRPC request said.
     #[must_use]
     pub fn read(
+        protocol: RequestProtocol,
         request_headers: &'a Headers,
         response_headers: &'a Headers,
         grpc_status: Option<StatusCode>,
@@ -100,22 +83,16 @@ impl<'a> Facts<'a> {
         // Where Envoy trusts X-Forwarded-For, it has the client's address in place of the peer's; a port that is zero says so.
         let downstream = if source.port == Some(0) { HostPort::default() } else { source };
         let flags = outcome.response_flags;
-        let rpc = match request.protocol() {
+        let rpc = match protocol {
             RequestProtocol::Http => None,
-            RequestProtocol::Grpc => request.grpc_method().map(|method| {
+            RequestProtocol::Grpc => {
+                let method = request.path.strip_prefix(b"/").unwrap_or_default();
                 let status = grpc_status.unwrap_or_else(|| StatusCode::of_outcome(&outcome));
                 let is_unknown = status == StatusCode::UNIMPLEMENTED || flags.has_no_route();
                 let method = if is_unknown { Method::Other(method) } else { Method::Known(method) };
-                Rpc { method, status }
-            }),
-        };
-        let interruption = outcome.interruption().map(|flag| {
-            if flags.left_by_caller() {
-                Interruption::Caller(flag)
-            } else {
-                Interruption::Other(flag)
+                Some(Rpc { method, status })
             }
-        });
+        };
         Self {
             method: request.method,
             path: request.path,
@@ -129,7 +106,7 @@ impl<'a> Facts<'a> {
             protocol_version: outcome.protocol.strip_prefix(b"HTTP/").unwrap_or_default(),
             status: outcome.response_code,
             rpc,
-            interruption,
+            interruption: outcome.interruption(),
             outcome,
             request_headers,
             response_headers,
@@ -137,15 +114,9 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether this is a call that its own caller cancelled: to a CLIENT span that is no error (semantic conventions
-    /// 1.44.0, HTTP spans, section Status). Over HTTP/3 Envoy has no flag yet when it lets go of the filter; there nothing
-    /// but a caller that left ends a request without a response.
+    /// 1.44.0, HTTP spans, section Status).
     #[must_use]
     pub fn is_cancelled(&self, kind: SpanKind) -> bool {
-        let by_caller = match self.interruption {
-            Some(Interruption::Caller(_)) => true,
-            Some(Interruption::Other(_)) => false,
-            None => self.status.is_none() && self.protocol_version == b"3",
-        };
-        kind == SpanKind::Client && by_caller
+        kind == SpanKind::Client && self.outcome.left_by_caller()
     }
 }

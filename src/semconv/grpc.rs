@@ -53,7 +53,7 @@ impl StatusCode {
     #[must_use]
     pub fn of_outcome(outcome: &Outcome<'_>) -> Self {
         match outcome.response_code {
-            _ if outcome.response_flags.left_by_caller() => Self::CANCELLED,
+            _ if outcome.left_by_caller() => Self::CANCELLED,
             None if outcome.response_flags.is_empty() => Self::UNKNOWN,
             None | Some(429 | 502..=504) => Self::UNAVAILABLE,
             Some(200) if outcome.timed_out() => Self::DEADLINE_EXCEEDED,
@@ -123,6 +123,10 @@ mod tests {
             let response_flags = ResponseFlags::from_bits(flags);
             let outcome = Outcome { response_code, response_flags, ..Outcome::default() };
             assert_eq!(StatusCode::of_outcome(&outcome).name(), name, "{reason}");
+        }
+        for (protocol, name) in [(b"HTTP/3", "CANCELLED"), (b"HTTP/2", "UNKNOWN")] {
+            let unsaid = Outcome { protocol, ..Outcome::default() };
+            assert_eq!(StatusCode::of_outcome(&unsaid).name(), name, "no flag, and no response");
         }
         let details = b"max_duration_timeout";
         let late = Outcome {

@@ -93,8 +93,7 @@ impl Tracer {
         Some(self.redirected.remove(place).span)
     }
 
-    /// Decides on a request and gives it an identity. An export of telemetry is left alone, whatever the sampler would say. It is
-    /// known by its headers: one that is let go without anything to read them for passes as any other request.
+    /// Decides on a request and gives it an identity. An export of telemetry is left alone, whatever the sampler would say.
     fn begin(
         &mut self,
         request: &impl RequestSource,
@@ -123,19 +122,18 @@ impl Tracer {
             },
             trace_state: decision.trace_state,
         };
-        let Some(sampling) = sampling else {
-            self.stats.count(Metric::Started, 1);
-            self.inject(&context, parent.as_ref(), headers.as_ref());
-            return None;
-        };
         let is_looked_at = headers.is_some();
-        let headers = headers.unwrap_or_else(|| self.probe.all_headers(request));
-        if !is_looked_at && self.is_left_alone(&headers) {
+        let headers = headers.or_else(|| {
+            let is_wanted = sampling.is_some() || self.may_be_left_alone(request);
+            is_wanted.then(|| self.probe.all_headers(request))
+        });
+        if !is_looked_at && headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
             return None;
         }
-        let protocol = RequestHeaders::read(headers.iter()).protocol();
         self.stats.count(Metric::Started, 1);
-        self.inject(&context, parent.as_ref(), Some(&headers));
+        self.inject(&context, parent.as_ref(), headers.as_ref());
+        let (Some(sampling), Some(headers)) = (sampling, headers) else { return None };
+        let protocol = RequestHeaders::read(headers.iter()).protocol();
         let headers = headers.hold(|name, value| {
             let wanted = self.request_headers.contains(name);
             wanted.then(|| self.conventions.held(name, value, self.max_value_bytes))
@@ -155,6 +153,12 @@ impl Tracer {
             self.note_kept(&span);
         }
         Some(span)
+    }
+
+    /// Whether a request of whose headers nothing is known may be an export of telemetry. To ask for the header that each of them has
+    /// costs little where it is not, and that is most requests.
+    fn may_be_left_alone(&self, request: &impl RequestSource) -> bool {
+        self.telemetry_exports == TelemetryExports::LeftAlone && request.has_header("content-type")
     }
 
     /// Whether a request with these headers is an export of telemetry that is to be left alone; then it is counted.

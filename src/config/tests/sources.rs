@@ -260,6 +260,13 @@ fn a_service_without_a_name_is_not_named() {
         (attributes(" "), [(name, "x"), (list, "b=1")], Some("x"), "white space is no name"),
         (attributes("y"), [(name, "x"), (list, "b=1")], Some("y"), "a name"),
         (
+            r#"{"attributes": [{"name": "service.name", "value": ["y"], "type": "string_array"}]}"#
+                .to_owned(),
+            [(name, "x"), (list, "b=1")],
+            Some("x"),
+            "a list is no name",
+        ),
+        (
             r#"{"attributes_list": "service.name="}"#.to_owned(),
             [(name, ""), (list, "service.name=z")],
             Some("z"),

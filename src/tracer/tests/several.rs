@@ -187,6 +187,32 @@ fn requests_that_are_under_way_hold_no_more_than_they_may() {
 }
 
 #[test]
+fn what_a_request_is_does_not_change_where_its_path_is_cut() {
+    let json = r#"{"attribute_limits": {"attribute_value_length_limit": 128}}"#;
+    let (service, method) =
+        (format!("/{}/M", "a".repeat(2000)), format!("/a/{}", "b".repeat(2000)));
+    let deeper = format!("{method}/c");
+    let cases = [
+        (service.as_str(), true, "two segments, of which one is cut off"),
+        (&method, true, "two segments"),
+        (&deeper, false, "three segments, of which two are left"),
+    ];
+    for (path, is_grpc, reason) in cases {
+        let mut tracer = tracer(json);
+        let headers = [(":method", "POST"), (":path", path), ("content-type", "application/grpc")];
+        let span = start(&mut tracer, &Request::new(&headers));
+        assert_eq!(span.is_grpc(), is_grpc, "{reason}, at its start");
+        tracer.end(span, outcome(&[("response.code", "200")]));
+        let span = spans(&mut tracer).remove(0);
+        let rpc = span.text("rpc.method");
+        assert_eq!(rpc.is_some(), is_grpc, "{reason}, at its end: {rpc:?}");
+        let shown = rpc.or(span.text("url.path")).unwrap_or_default();
+        assert_eq!(shown.chars().count(), 128, "{reason}");
+        assert_eq!(span.int("http.response.status_code").is_some(), !is_grpc, "{reason}");
+    }
+}
+
+#[test]
 fn a_value_is_held_as_far_as_its_attribute_will_need_it() {
     let json = r#"{"attribute_limits": {"attribute_value_length_limit": 1000},
         "instrumentation/development": {"general": {"http": {"server": {
@@ -277,15 +303,16 @@ fn what_a_request_needed_decides_what_the_next_is_asked() {
         request.asked.take().join(", ")
     };
     let (all, first) = ("all headers", "has traceparent");
+    let little = format!("{first}, has content-type");
     let mut on = tracer("{}");
     assert_eq!(asked(&mut on, &[]), format!("{first}, {all}"), "the first is kept");
     assert_eq!(asked(&mut on, &[]), all, "so is the second, it seems");
     let mut off = tracer(r#"{"tracer_provider": {"sampler": {"always_off": {}}}}"#);
-    assert_eq!(asked(&mut off, &[]), first, "nothing more is needed");
+    assert_eq!(asked(&mut off, &[]), little, "nothing more is needed");
     assert_eq!(asked(&mut off, &[("traceparent", PARENT)]), format!("{first}, {all}"), "a parent");
     assert_eq!(asked(&mut off, &[("traceparent", PARENT)]), all, "another one, it seems");
     assert_eq!(asked(&mut off, &[]), all, "it was none");
-    assert_eq!(asked(&mut off, &[]), first, "none, it seems");
+    assert_eq!(asked(&mut off, &[]), little, "none, it seems");
 }
 
 #[test]
