@@ -363,6 +363,27 @@ async fn exports_of_telemetry_are_left_alone() -> Result<()> {
 }
 
 #[tokio::test]
+async fn exports_are_left_alone_whatever_the_sampler_says() -> Result<()> {
+    let none = json!({"tracer_provider": {"sampler": {"always_off": {}}}}).to_string();
+    let stage = Stage::start(|edge| edge.filter("ingress", &none)).await?;
+    let is_traced = |stage: &Stage| stage.upstream.last().header("traceparent").ends_with("-02");
+    for round in 0..3 {
+        export("/v1/traces", "application/x-protobuf").send(&Http::One, stage.port()).await?;
+        assert_eq!(stage.upstream.last().header("traceparent"), "", "{round}: an export");
+        let call = Call::get("/v1/traces").method("POST").body(vec![0; 5]);
+        call.header("content-type", "application/x-protobuf")
+            .send(&Http::One, stage.port())
+            .await?;
+        assert!(is_traced(&stage), "{round}: an application's request of that type");
+        Call::get("/").send(&Http::One, stage.port()).await?;
+        assert!(is_traced(&stage), "{round}: one without a body");
+    }
+    let stats = stage.at_rest(6).await?;
+    assert_eq!(stats["span.telemetry_exports"], 3);
+    is_unharmed(&stage).await
+}
+
+#[tokio::test]
 async fn what_looks_like_an_export_is_a_request() -> Result<()> {
     let stage = stage(&Http::One).await?;
     let json = "application/json";

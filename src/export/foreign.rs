@@ -33,7 +33,7 @@ impl<'a> Foreign<'a> {
         self.0.trim_ascii().is_empty()
     }
 
-    /// As it is shown, with these texts in it replaced, the first that stands at a place: who was told a secret may repeat it.
+    /// As it is shown, with these texts in it replaced, of several at a place the longest: who was told a secret may repeat it.
     /// Empty ones stay.
     #[must_use]
     pub fn without(&self, secrets: &[Vec<u8>]) -> String {
@@ -44,10 +44,11 @@ impl<'a> Foreign<'a> {
         while let [first, others @ ..] = rest
             && bytes.len() < ENOUGH
         {
-            let mut secrets = secrets.iter().filter(|it| !it.is_empty());
-            if let Some(behind) = secrets.find_map(|it| rest.strip_prefix(it.as_slice())) {
+            let secrets = secrets.iter().map(Vec::as_slice);
+            let here = secrets.filter(|it| !it.is_empty() && rest.starts_with(it));
+            if let Some(secret) = here.max_by_key(|it| it.len()) {
                 bytes.extend_from_slice("…".as_bytes());
-                rest = behind;
+                rest = rest.get(secret.len()..).unwrap_or_default();
             } else {
                 bytes.push(*first);
                 rest = others;

@@ -8,7 +8,6 @@ use super::answer::Failure;
 use super::foreign::Foreign;
 use super::protocol::GRPC_PATH;
 use crate::otlp::response::PartialSuccess;
-use std::cmp::Reverse;
 use std::time::Duration;
 
 /// How long nothing is said after a line, though there were something new.
@@ -177,7 +176,7 @@ fn shown_path(path: &str) -> String {
     shown.collect::<Vec<_>>().join("/") + query
 }
 
-/// What of a request may be a secret, the longest first: its headers' values and its path, and their parts.
+/// What of a request may be a secret: its headers' values and its path, and their parts.
 fn secrets(config: &ExporterConfig) -> Vec<Vec<u8>> {
     /// What is shorter may be a part of any text.
     const SHORTEST: usize = 6;
@@ -198,7 +197,6 @@ fn secrets(config: &ExporterConfig) -> Vec<Vec<u8>> {
             }
         }
     }
-    secrets.sort_by_key(|secret| Reverse(secret.len()));
     secrets
 }
 
