@@ -1,6 +1,7 @@
 //! Whatever a collector answers: reading it takes little memory, counted byte by byte.
 
 use dhat::{HeapStats, Profiler};
+use otel_proxy_wasm::export::answer::Answer;
 use otel_proxy_wasm::otlp::response::{partial_success, partial_success_of_json};
 use otel_proxy_wasm::otlp::rpc_status::retry_delay;
 
@@ -63,7 +64,13 @@ fn no_answer_takes_much_memory() {
     let _profiler = Profiler::builder().testing().build();
     for (reason, body) in &bodies {
         let before = HeapStats::get();
-        let kept = (partial_success(body), partial_success_of_json(body), retry_delay(body));
+        let refusal = Answer::Http { status: 401, retry_after: None, body };
+        let kept = (
+            partial_success(body),
+            partial_success_of_json(body),
+            retry_delay(body),
+            refusal.reason().to_string(),
+        );
         let after = HeapStats::get();
         drop(kept);
         let peak = after.max_bytes.saturating_sub(before.curr_bytes);
