@@ -174,10 +174,11 @@ mod tests {
         }
 
         #[test]
-        fn numbers_are_none(units in -9_999_999_999_999_i64..10_000_000_000_000, decimals in 0..5) {
+        fn numbers_are_none(units: i64, decimals in 0..5_u32) {
+            // Below a thousand millions.
+            let units = units % (1_000_000_000 * 10_i64.pow(decimals));
             #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-            let number = units as f64 / 10_f64.powi(decimals);
-            prop_assume!(number.abs() < 1e9);
+            let number = units as f64 / f64::from(10_i32.pow(decimals));
             prop_assert_eq!(text(number.to_le_bytes().to_vec()), None);
         }
     }
