@@ -6,7 +6,7 @@ use crate::lifecycle::handover::NotTaken;
 use std::fmt::Write;
 
 /// Where all VMs of one `vm_id` keep which filters there are.
-const FILTERS: &str = "otel-proxy-wasm.filters.1";
+const FILTERS: &str = "otel-proxy-wasm.filters.2";
 
 /// How often it is tried to write where other workers write, before it is given up: whenever it fails, another one has succeeded. So
 /// this is for a host that never lets it.
