@@ -345,3 +345,26 @@ async fn variables_that_change_lose_nothing() -> Result<()> {
     assert_eq!(counters.of("exporter.span.exported"), 100, "none is lost: {counters:#?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_finds_no_room_on_its_way_to_a_successor_is_said() -> Result<()> {
+    const REQUESTS: usize = 2000;
+    let dynamic = Dynamic::changed(4, &[], Ok).await?;
+    let small = |number| {
+        let bounds = r#"{"max_queue_bytes": 100000, "max_export_batch_bytes": 20000, "cluster""#;
+        filter(&replace(&numbered(number), r#"{"cluster""#, bounds)?, &[])
+    };
+    dynamic.stage.collector.answer(Answer::Status(503));
+    // The queues of four workers are full when they go, and what waits between filters may be no more than one of these.
+    for number in 0..3 {
+        dynamic.write("ecds.yaml", &small(number)?)?;
+        dynamic.wait_for("update_success", u64::from(number) + 2).await?;
+        client::load(dynamic.port, "/", REQUESTS, 64).await?;
+    }
+    dynamic.stage.collector.answer(Answer::Ok);
+    let admin = dynamic.stage.envoy.admin_port();
+    let counters = Counters::at_rest(admin, 3 * REQUESTS as u64).await?;
+    let shutdown = counters.of("processor.span.dropped.shutdown");
+    assert_eq!(lost(&dynamic) as u64, shutdown, "{}", dynamic.stage.envoy.log());
+    Ok(())
+}
