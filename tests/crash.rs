@@ -1,7 +1,12 @@
 //! A VM that crashes, with `failure_policy: FAIL_RELOAD`: requests fail only where the crash was, the next VM traces, and
 //! what the old one held is counted as lost.
 
+#[allow(dead_code, reason = "a part of it is enough here")]
+#[path = "files/dynamic.rs"]
+mod dynamic;
+
 use anyhow::{Context, Result};
+use dynamic::{Dynamic, ecds, replace};
 use harness::client::{Call, Http};
 use harness::{Answer, Counters, PATIENCE, Stage, TempDir, client, wait_for, wait_within};
 use std::collections::BTreeMap;
@@ -88,5 +93,52 @@ async fn a_vm_that_crashes_is_started_anew_and_what_it_held_is_counted() -> Resu
         .map(|(_, value)| value)
         .sum();
     assert!(reloads >= 1, "Envoy has started it anew");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_left_to_a_vm_that_has_crashed_is_counted() -> Result<()> {
+    let folder = harness::folder()?;
+    let dynamic = Dynamic::changed(2, &[], |it| it.http2_cluster("upstream")).await?;
+    let (collector, admin) = (&dynamic.stage.collector, dynamic.stage.envoy.admin_port());
+    let module = harness::module()?.to_string_lossy().into_owned();
+    let trapped = replace(&ecds()?, &module, &trapped(&folder)?)?;
+    dynamic.write("ecds.yaml", &trapped)?;
+    dynamic.wait_for("update_success", 2).await?;
+    collector.answer(Answer::Status(503));
+    client::load(dynamic.port, "/", 200, 32).await?;
+    let held = |it: &Counters| it.of("exporter.span.queued") == 200;
+    let poll = || async { Counters::read(admin).await.ok().filter(held) };
+    wait_for("spans that wait", poll).await?;
+
+    // One of the two workers: the other one's filter still takes it for its successor when it goes itself.
+    let _ = Call::grpc("/test.Echo/Unary").send(&Http::Two, dynamic.port).await;
+    let crashed = || async {
+        let log = dynamic.stage.envoy.log();
+        log.contains("Function: proxy_on_response_trailers failed").then_some(())
+    };
+    wait_for("the crash", crashed).await?;
+    let cluster = r#""envoy": {"cluster": "otel_collector"}"#;
+    let elsewhere = r#""envoy": {"cluster": "upstream"}"#;
+    dynamic.write("ecds.yaml", &replace(&trapped, cluster, elsewhere)?)?;
+    dynamic.wait_for("update_success", 3).await?;
+    collector.answer(Answer::Ok);
+
+    let counted = |it: &Counters| {
+        let (exported, crash) =
+            (it.of("exporter.span.exported"), it.of("processor.span.dropped.crash"));
+        let settled = exported + crash + it.of("processor.span.dropped.shutdown");
+        let waiting = it.of("exporter.span.queued") + it.of("exporter.span.inflight");
+        crash > 0 && waiting == 0 && it.of("span.sampled") == settled
+    };
+    let poll = || async { Counters::read(admin).await.ok().filter(counted) };
+    let counters = wait_within(PATIENCE * 3, "all to be counted", poll).await;
+    let counters = counters.with_context(|| dynamic.stage.envoy.log())?;
+    let shutdown = counters.of("processor.span.dropped.shutdown");
+    let said = format!(
+        "the filters that delivered to another collector are no more: {shutdown} were lost"
+    );
+    let log = dynamic.stage.envoy.log();
+    assert!(shutdown == 0 || log.contains(&said), "{counters:#?} {log}");
     Ok(())
 }

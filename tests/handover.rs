@@ -221,6 +221,69 @@ async fn what_has_another_destination_now_is_delivered_before_the_filter_goes() 
     Ok(())
 }
 
+#[tokio::test]
+async fn a_key_that_changes_in_several_workers_at_once_loses_nothing() -> Result<()> {
+    const REQUESTS: usize = 400;
+    let dynamic = Dynamic::changed(4, &[], Ok).await?;
+    let (collector, admin) = (&dynamic.stage.collector, dynamic.stage.envoy.admin_port());
+    let keyed = |key: &str| {
+        // Several batches for each worker, and no worker has room for those of all.
+        let small = r#""max_export_batch_size": 20, "max_queue_size": 240, "schedule_delay""#;
+        replace(&of_filter("otel", key, "otel_collector", 0)?, r#""schedule_delay""#, small)
+    };
+    dynamic.write("ecds.yaml", &keyed("0")?)?;
+    dynamic.wait_for("update_success", 2).await?;
+    let troubles = [
+        Answer::Slow(Duration::from_millis(200)),
+        Answer::Status(503),
+        Answer::Slow(Duration::from_millis(200)),
+        Answer::Status(503),
+    ];
+    let mut delivered = 0;
+    for (number, trouble) in (0_u64..).zip(troubles) {
+        collector.answer(trouble);
+        let path = format!("/{number}");
+        client::load(dynamic.port, &path, REQUESTS, 64).await?;
+        delivered += REQUESTS as u64;
+        let started = |it: &Counters| waiting(it) > 0 && it.of("span.started") == delivered;
+        let poll = || async { counters(&dynamic).await.ok().filter(started) };
+        wait_for("spans that wait", poll).await?;
+        dynamic.write("ecds.yaml", &keyed(&(number + 1).to_string())?)?;
+        dynamic.wait_for("update_success", number + 3).await?;
+        if number % 2 == 1 {
+            collector.answer(Answer::Ok);
+        }
+        let counters = Counters::at_rest(admin, delivered).await?;
+        assert_eq!(counters.of("exporter.span.exported"), delivered, "{number}: {counters:#?}");
+        for export in collector.exports() {
+            assert!(has_key(&export, &number.to_string()), "{number}: under the key of its time");
+        }
+        assert_eq!(collector.spans().len(), REQUESTS, "{number}: each once");
+        collector.clear();
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_filter_that_is_disabled_delivers_what_waits() -> Result<()> {
+    let dynamic = Dynamic::changed(2, &[], Ok).await?;
+    dynamic.stage.collector.answer(Answer::Status(503));
+    client::load(dynamic.port, "/", 100, 8).await?;
+    dynamic.change(CONFIGURATION, &format!(r#""disabled": true, {CONFIGURATION}"#))?;
+    dynamic.wait_for("update_success", 2).await?;
+    dynamic.stage.collector.answer(Answer::Ok);
+    let counters = Counters::at_rest(dynamic.stage.envoy.admin_port(), 100).await?;
+    assert_eq!(counters.of("exporter.span.exported"), 100, "none is lost: {counters:#?}");
+    assert_eq!(dynamic.stage.collector.spans().len(), 100, "each once");
+    client::load(dynamic.port, "/after", 10, 2).await?;
+    dynamic.change(CONFIGURATION, &numbered(1))?;
+    dynamic.wait_for("update_success", 3).await?;
+    client::load(dynamic.port, "/again", 10, 2).await?;
+    let counters = Counters::at_rest(dynamic.stage.envoy.admin_port(), 110).await?;
+    assert_eq!(counters.of("exporter.span.exported"), 110, "enabled again: {counters:#?}");
+    Ok(())
+}
+
 /// The log's lines that say how many spans were lost.
 fn lost(dynamic: &Dynamic) -> usize {
     let log = dynamic.stage.envoy.log();
@@ -285,5 +348,28 @@ async fn variables_that_change_lose_nothing() -> Result<()> {
         .await
         .with_context(|| dynamic.stage.envoy.log())?;
     assert_eq!(counters.of("exporter.span.exported"), 100, "none is lost: {counters:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_finds_no_room_on_its_way_to_a_successor_is_said() -> Result<()> {
+    const REQUESTS: usize = 2000;
+    let dynamic = Dynamic::changed(4, &[], Ok).await?;
+    let small = |number| {
+        let bounds = r#"{"max_queue_bytes": 100000, "max_export_batch_bytes": 20000, "cluster""#;
+        filter(&replace(&numbered(number), r#"{"cluster""#, bounds)?, &[])
+    };
+    dynamic.stage.collector.answer(Answer::Status(503));
+    // The queues of four workers are full when they go, and what waits between filters may be no more than one of these.
+    for number in 0..3 {
+        dynamic.write("ecds.yaml", &small(number)?)?;
+        dynamic.wait_for("update_success", u64::from(number) + 2).await?;
+        client::load(dynamic.port, "/", REQUESTS, 64).await?;
+    }
+    dynamic.stage.collector.answer(Answer::Ok);
+    let admin = dynamic.stage.envoy.admin_port();
+    let counters = Counters::at_rest(admin, 3 * REQUESTS as u64).await?;
+    let shutdown = counters.of("processor.span.dropped.shutdown");
+    assert_eq!(lost(&dynamic) as u64, shutdown, "{}", dynamic.stage.envoy.log());
     Ok(())
 }

@@ -6,22 +6,28 @@ use crate::lifecycle::handover::NotTaken;
 use std::fmt::Write;
 
 /// Where all VMs of one `vm_id` keep which filters there are.
-const FILTERS: &str = "otel-proxy-wasm.filters.1";
+const FILTERS: &str = "otel-proxy-wasm.filters.2";
 
-/// How often it is tried to write where other workers write, before it is given up.
-const MAX_TRIES: u32 = 16;
+/// How often it is tried to write where other workers write, before it is given up: whenever it fails, another one has succeeded. So
+/// this is for a host that never lets it.
+const MAX_TRIES: u32 = 10_000;
 
 /// Changes the table of filters: `change` gets it, empty if there is none yet, and gives the new one and what else it found; or no table, if
-/// nothing is to be written. It may be asked several times. None if other workers were always faster.
+/// nothing is to be written. It may be asked several times. None if the host does not let it write.
 pub(super) fn change_filters<T>(
     mut change: impl FnMut(&[u8]) -> (Option<Vec<u8>>, T),
 ) -> Option<T> {
-    (0..MAX_TRIES).find_map(|_| {
+    until_written(|| {
         let (table, stamp) = shared::read(FILTERS);
         let (table, found) = change(&table.unwrap_or_default());
-        let written = table.is_none_or(|table| shared::replace(FILTERS, &table, stamp).is_ok());
-        written.then_some(found)
+        table.map_or(Ok(()), |table| shared::replace(FILTERS, &table, stamp))?;
+        Ok(found)
     })
+}
+
+/// Tries until nobody was faster.
+fn until_written<T>(mut write: impl FnMut() -> Result<T, Overtaken>) -> Option<T> {
+    (0..MAX_TRIES).find_map(|_| write().ok())
 }
 
 /// The table of filters.
@@ -70,17 +76,16 @@ impl Unsent {
         Some(message)
     }
 
-    /// Changes how many bytes wait; none if `change` does not want to, or other workers were always faster.
+    /// Changes how many bytes wait; none if `change` does not want to, or the host does not let it.
     fn count(&self, change: impl Fn(u64) -> Option<u64>) -> Option<()> {
-        for _ in 0..MAX_TRIES {
+        until_written(|| {
             let (bytes, stamp) = shared::read(&self.waiting);
             let waiting = bytes.as_deref().and_then(<[u8]>::first_chunk);
-            let waiting = change(waiting.map_or(0, |bytes| u64::from_le_bytes(*bytes)))?;
-            if shared::replace(&self.waiting, &waiting.to_le_bytes(), stamp).is_ok() {
-                return Some(());
-            }
-        }
-        None
+            let waiting = change(waiting.map_or(0, |bytes| u64::from_le_bytes(*bytes)));
+            waiting
+                .map(|waiting| shared::replace(&self.waiting, &waiting.to_le_bytes(), stamp))
+                .transpose()
+        })?
     }
 }
 
@@ -101,4 +106,23 @@ pub(super) fn agree_on_instance(proposal: &str) -> String {
             Err(Overtaken) => agreed().unwrap_or_else(|| proposal.to_owned()),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_thousand_workers_that_write_at_once_each_succeeds() {
+        let mut others = 1000;
+        let write = || {
+            if others == 0 {
+                return Ok("written");
+            }
+            others -= 1;
+            Err(Overtaken)
+        };
+        assert_eq!(until_written(write), Some("written"));
+        assert_eq!(until_written(|| Err::<(), _>(Overtaken)), None, "a host that never lets it");
+    }
 }

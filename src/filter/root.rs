@@ -42,12 +42,11 @@ impl Context for Root {
     /// The configuration was replaced, or the worker ends. What is not delivered is left to a filter with the same destination, or delivered
     /// before this one goes.
     fn on_done(&mut self) -> bool {
-        let Some(running) = &self.running else { return true };
-        let (departure, cut_off) = self.filters.depart(self.id, running.successor());
+        let (departure, cut_off) = self.filters.depart(self.id);
         for other in cut_off {
-            other.depart(Departure::at_once(other.successor()));
+            other.depart(Departure::AtOnce);
         }
-        running.depart(departure) == Release::Now
+        self.running.as_ref().is_none_or(|running| running.depart(departure) == Release::Now)
     }
 
     fn on_http_call_response(&mut self, call: u32, headers: usize, body_size: usize, _: usize) {
@@ -76,7 +75,10 @@ impl RootContext for Root {
         for warning in parsed.warnings.iter().filter(|warning| process::is_news(warning)) {
             log::warn!("configuration: {warning}");
         }
+        let plugin = Plugin { name: source::plugin_name(), configuration: json };
+        self.filters.remove(self.id);
         if config.disabled {
+            self.filters.add(self.id, plugin, None);
             return true;
         }
         let mut seed = [0; 32];
@@ -94,9 +96,7 @@ impl RootContext for Root {
         let resource = resource::attributes(&config.resource, &node, &instance);
         let tracer = Tracer::new(config, &resource, ids);
         let running = Rc::new(Running::new(tracer, self.clock, unsent, registration));
-        let plugin = Plugin { name: source::plugin_name(), configuration: json };
-        self.filters.remove(self.id);
-        self.filters.add(self.id, plugin, Rc::clone(&running));
+        self.filters.add(self.id, plugin, Some(Rc::clone(&running)));
         self.running = Some(running);
         source::declare_marks();
         host::set_tick_period(TICK);

@@ -8,9 +8,9 @@ use super::source::{self, Clock, HostRequest};
 use crate::export::ExportCall;
 use crate::export::answer::Failure;
 use crate::host::{self, NotCalled};
-use crate::lifecycle::departure::{Departure, Successor};
+use crate::lifecycle::departure::Departure;
 use crate::lifecycle::handover;
-use crate::lifecycle::registry::Registration;
+use crate::lifecycle::registry::{Registration, Successor};
 use crate::propagation::changes::HeaderChange;
 use crate::span::OpenSpan;
 use crate::tracer::Tracer;
@@ -43,10 +43,8 @@ pub struct Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Serves,
-    /// It has handed over all that waited, and goes when the call in flight is answered.
-    AwaitsAnswer,
-    /// It goes when it has delivered what it has, or at this time.
-    Delivers(Duration),
+    /// It goes when it has delivered what it has or left it to another one; at this time in any case, if there is none.
+    Leaving(Duration),
     /// It can go.
     Done,
 }
@@ -150,22 +148,8 @@ impl Running {
         let now = self.clock.now();
         match self.stage.get() {
             Stage::Serves => self.deliver(&mut tracer, now),
-            Stage::AwaitsAnswer if !tracer.is_in_flight(now) => {
-                // What was not taken can be sent again by another filter.
-                self.hand_over(&mut tracer);
-                self.leave(&mut tracer);
-            }
-            Stage::Delivers(_) if self.successor() == Successor::Live => {
-                self.hand_over(&mut tracer);
-                self.await_answer(&mut tracer, now);
-            }
-            Stage::Delivers(until) => {
-                self.deliver(&mut tracer, now);
-                if !tracer.has_work() || now >= until {
-                    self.leave(&mut tracer);
-                }
-            }
-            Stage::AwaitsAnswer | Stage::Done => {}
+            Stage::Leaving(until) => self.finish(&mut tracer, now, until),
+            Stage::Done => {}
         }
         self.report(&mut tracer, now);
         self.release()
@@ -181,8 +165,8 @@ impl Running {
         send(tracer, now);
     }
 
-    /// Whether another filter delivers to the same destination.
-    pub(super) fn successor(&self) -> Successor {
+    /// Who else delivers to the same destination.
+    fn successor(&self) -> Successor {
         self.registration.borrow().successor(&process::filters(), source::unix_time())
     }
 
@@ -190,48 +174,43 @@ impl Running {
     pub(super) fn depart(&self, departure: Departure) -> Release {
         let mut tracer = self.tracer.borrow_mut();
         let now = self.clock.now();
+        // Before it looks for a successor: of those that go at the same time, no two may take each other for one.
+        self.registration.replace_with(|it| it.clone().leaving());
+        self.report(&mut tracer, now);
         match departure {
-            Departure::HandOver => {
-                tracer.hand_over_in_flight(|message| self.unsent.push(message));
-                self.hand_over(&mut tracer);
+            Departure::Stays => self.finish(&mut tracer, now, now + MAX_DELIVERY),
+            Departure::AtOnce => {
+                if self.successor() != Successor::None {
+                    say_no_room(tracer.hand_over_all(|message| self.unsent.push(message)));
+                }
                 self.leave(&mut tracer);
             }
-            Departure::HandOverAndWait => {
-                self.hand_over(&mut tracer);
-                self.await_answer(&mut tracer, now);
-            }
-            Departure::Deliver => {
-                // What others have left is this one's affair as well.
-                self.deliver(&mut tracer, now);
-                if tracer.has_work() {
-                    self.stage.set(Stage::Delivers(now + MAX_DELIVERY));
-                } else {
-                    self.leave(&mut tracer);
-                }
-            }
-            Departure::Lose => self.leave(&mut tracer),
         }
-        // Nobody hands over to it any more.
-        self.registration.replace_with(|it| it.clone().leaving());
         self.report(&mut tracer, now);
         self.release()
     }
 
-    /// Goes, now or when the call in flight is answered.
-    fn await_answer(&self, tracer: &mut Tracer, now: Duration) {
-        if tracer.is_in_flight(now) {
-            self.stage.set(Stage::AwaitsAnswer);
+    /// Leaves what waits to a filter that serves, and stays for the answer to what is on its way; or delivers everything where there is none.
+    fn finish(&self, tracer: &mut Tracer, now: Duration, until: Duration) {
+        self.stage.set(Stage::Leaving(until));
+        if self.successor() == Successor::Live {
+            say_no_room(tracer.hand_over(|message| self.unsent.push(message)));
+            // One that has begun to go meanwhile may have looked for it too early.
+            if !tracer.is_in_flight(now) && self.successor() == Successor::Live {
+                self.leave(tracer);
+            } else {
+                self.stage.set(Stage::Leaving(now + MAX_DELIVERY));
+            }
         } else {
-            self.leave(tracer);
+            self.deliver(tracer, now);
+            if !tracer.has_work() || now >= until {
+                self.leave(tracer);
+            }
         }
     }
 
     fn release(&self) -> Release {
         if self.stage.get() == Stage::Done { Release::Now } else { Release::Later }
-    }
-
-    fn hand_over(&self, tracer: &mut Tracer) {
-        tracer.hand_over(|message| self.unsent.push(message));
     }
 
     /// Takes the filter off the table. What it still has is lost, and so is what others left, if nobody is there any more who could deliver it.
@@ -245,13 +224,9 @@ impl Running {
         let mut lost = tracer.shut_down();
         // Nobody hands over to the one who leaves last: each does that before it leaves.
         if left == Some(Successor::None) {
-            while let Some(message) = self.unsent.take() {
-                lost += tracer.lose_unsent(&handover::Unsent::read(&message));
-            }
+            lost += lose_all(tracer, &self.unsent);
         }
-        if lost > 0 {
-            log::warn!("the filter goes, and no other one delivers its spans: {lost} were lost");
-        }
+        say_lost("the filter goes, and no other one delivers its spans", lost);
     }
 
     /// The host has let go of the filter: no answer will come any more.
@@ -268,15 +243,36 @@ impl Running {
         let held = tracer.held();
         if self.stage.get() != Stage::Done && self.registration.borrow().is_due(held, now) {
             let update = process::change_filters(|table| {
-                let mut update = self.registration.borrow().update(table, held, now);
+                let mut update =
+                    self.registration.borrow().update(table, held, now, source::unix_time());
                 (update.table.take(), update)
             });
             if let Some(update) = update {
                 tracer.note(&update.findings);
+                for destination in update.findings.orphaned {
+                    let lost = lose_all(tracer, &Unsent::open(destination, 0));
+                    say_lost("the filters that delivered to another collector are no more", lost);
+                }
                 self.registration.replace(update.registration);
             }
         }
         self.metrics.record(tracer.take_stats());
+    }
+}
+
+/// Counts as lost all that waits for a destination. Gives how many spans that are.
+fn lose_all(tracer: &mut Tracer, unsent: &Unsent) -> usize {
+    let messages = std::iter::from_fn(|| unsent.take());
+    messages.map(|message| tracer.lose_unsent(&handover::Unsent::read(&message))).sum()
+}
+
+fn say_no_room(lost: usize) {
+    say_lost("there is no room for what the filter leaves to others", lost);
+}
+
+fn say_lost(why: &str, lost: usize) {
+    if lost > 0 {
+        log::warn!("{why}: {lost} were lost");
     }
 }
 

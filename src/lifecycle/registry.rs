@@ -5,7 +5,6 @@
 //! that crashed is counted: the host starts another VM, and whoever is new looks for entries that nobody renews, takes them out, and
 //! counts their spans. It reads no clock and makes no host call.
 
-use super::departure::Successor;
 use super::destination::Destination;
 use crate::stats::Held;
 use std::time::Duration;
@@ -17,8 +16,10 @@ const BEAT: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 30;
 /// How long a filter that has never renewed its entry is taken for one: the host tries a configuration in a VM that it throws away.
 const NEW: Duration = Duration::from_secs(1);
-/// Owner, destination, when it was configured, then beat, spans that are open, queued and in flight: little-endian.
-const ENTRY: usize = 8 + 16 + 8 + 4 * 4;
+/// How long a filter that has renewed its entry is taken to be there: a few beats. Its VM may have crashed since.
+const FRESH: Duration = Duration::from_secs(5);
+/// Owner, destination, when it was written, then beat, standing, spans that are open, queued and in flight: little-endian.
+const ENTRY: usize = 8 + 16 + 8 + 4 * 5;
 
 /// A time that all VMs have in common: since the Unix epoch, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +38,34 @@ impl UnixTime {
 pub struct Registration {
     owner: u64,
     destination: Destination,
-    configured_at: UnixTime,
     standing: Standing,
-    /// What it has written last, when, if ever, and how often.
+    /// What it has written last, when, if ever, on its own clock and on everybody's, and how often.
     written: Held,
     written_at: Option<Duration>,
+    renewed_at: UnixTime,
     beat: u32,
     watch: Watch,
 }
 
-/// Whether a filter delivers what others leave.
+/// How far a filter is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    Serves,
+    Serves = 0,
+    /// It delivers what waits for its destination, until nothing does.
+    Leaving = 1,
+}
+
+/// Who else delivers to the same destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// A filter that serves.
+    Live,
+    /// One was configured just now. It may be in a VM in which the host only tries a configuration, and which it throws away.
+    New,
+    /// Only filters that go as well.
     Leaving,
+    /// Nobody.
+    None,
 }
 
 /// What a new filter does about those that were there before.
@@ -68,8 +83,9 @@ enum Watch {
 struct Entry {
     owner: u64,
     destination: Destination,
-    configured_at: UnixTime,
+    renewed_at: UnixTime,
     beat: u32,
+    standing: Standing,
     held: Held,
 }
 
@@ -89,6 +105,8 @@ pub struct Update {
 pub struct Findings {
     /// What filters held that are no more.
     pub lost: Vec<Held>,
+    /// Where nobody is left to deliver what those have left.
+    pub orphaned: Vec<Destination>,
     /// What another filter has counted as lost though this one has it: this one stood still for that long.
     pub regained: Option<Held>,
 }
@@ -96,14 +114,14 @@ pub struct Findings {
 impl Registration {
     /// That of a filter that is new and holds nothing. `owner` is a random number.
     #[must_use]
-    pub fn new(owner: u64, destination: Destination, configured_at: UnixTime) -> Self {
+    pub fn new(owner: u64, destination: Destination, now: UnixTime) -> Self {
         Self {
             owner,
             destination,
-            configured_at,
             standing: Standing::Serves,
             written: Held::NOTHING,
             written_at: None,
+            renewed_at: now,
             beat: 0,
             watch: Watch::Due,
         }
@@ -118,7 +136,7 @@ impl Registration {
         write(&entries)
     }
 
-    /// The table without this filter, and whether another one delivers to the same destination.
+    /// The table without this filter, and who else delivers to the same destination.
     #[must_use]
     pub fn leave(&self, table: &[u8], now: UnixTime) -> (Vec<u8>, Successor) {
         let mut entries = read(table);
@@ -126,21 +144,25 @@ impl Registration {
         (write(&entries), self.successor(table, now))
     }
 
-    /// Whether another filter delivers to the same destination.
+    /// Who else delivers to the same destination.
     #[must_use]
     pub fn successor(&self, table: &[u8], now: UnixTime) -> Successor {
         let mut others = read(table);
         others.retain(|it| it.owner != self.owner && it.destination == self.destination);
-        if others.iter().any(|it| it.beat > 0) {
+        others.retain(|it| it.is_there(now));
+        let serves = |it: &&Entry| it.standing == Standing::Serves;
+        if others.iter().filter(serves).any(|it| it.beat > 0) {
             Successor::Live
-        } else if others.iter().any(|it| it.is_new(now)) {
+        } else if others.iter().any(|it| serves(&it)) {
             Successor::New
-        } else {
+        } else if others.is_empty() {
             Successor::None
+        } else {
+            Successor::Leaving
         }
     }
 
-    /// The same filter, which delivers what it has and is nobody's successor any more.
+    /// The same filter, which is nobody's successor any more once that is written.
     #[must_use]
     pub fn leaving(self) -> Self {
         // To be written at once: what is known of it has changed.
@@ -167,10 +189,11 @@ impl Registration {
 
     /// What is to be done with the table as the host has it, by a filter that holds this.
     #[must_use]
-    pub fn update(&self, table: &[u8], held: Held, now: Duration) -> Update {
+    pub fn update(&self, table: &[u8], held: Held, now: Duration, unix: UnixTime) -> Update {
         let mut entries = read(table);
         let mut registration = self.clone();
-        let dead = if self.looks(now) { registration.look(&entries, now) } else { Vec::new() };
+        let dead =
+            if self.looks(now) { registration.look(&entries, now, unix) } else { Vec::new() };
         entries.retain(|entry| !dead.contains(entry));
         let lost = dead.iter().map(|entry| entry.held).filter(|held| *held != Held::NOTHING);
 
@@ -182,33 +205,38 @@ impl Registration {
         if writes {
             registration.written = held;
             registration.written_at = Some(now);
+            registration.renewed_at = unix;
             registration.beat = self.beat.wrapping_add(1).max(1);
         }
         entries.push(registration.entry());
+        let is_left = |destination| entries.iter().any(|it| it.destination == destination);
+        let orphaned = dead.iter().map(|it| it.destination).filter(|it| !is_left(*it));
+        let findings = Findings { lost: lost.collect(), orphaned: orphaned.collect(), regained };
         let table = (writes || !dead.is_empty()).then(|| write(&entries));
-        Update { table, findings: Findings { lost: lost.collect(), regained }, registration }
+        Update { table, findings, registration }
     }
 
     fn entry(&self) -> Entry {
-        let destination = match self.standing {
-            Standing::Serves => self.destination,
-            Standing::Leaving => Destination::NONE,
-        };
-        let Self { owner, configured_at, beat, written: held, .. } = *self;
-        Entry { owner, destination, configured_at, beat, held }
+        let Self { owner, destination, renewed_at, beat, standing, written: held, .. } = *self;
+        Entry { owner, destination, renewed_at, beat, standing, held }
     }
 
     /// Looks at what others hold, and gives those that are dead.
-    fn look(&mut self, entries: &[Entry], now: Duration) -> Vec<Entry> {
+    fn look(&mut self, entries: &[Entry], now: Duration, unix: UnixTime) -> Vec<Entry> {
+        let mut dead = Vec::new();
         let (suspects, looks) = match std::mem::replace(&mut self.watch, Watch::Done) {
             Watch::Due => {
-                (entries.iter().filter(|it| it.owner != self.owner).copied().collect(), 0)
+                let others = entries.iter().filter(|it| it.owner != self.owner).copied();
+                // Each new configuration leaves one that was only tried. It holds nothing; should it live, it enters again.
+                let (tried, others) = others.partition(|it| it.beat == 0 && !it.is_there(unix));
+                dead = tried;
+                (others, 0)
             }
             Watch::Watching { mut suspects, looks, .. } => {
                 suspects.retain(|suspect| entries.contains(suspect));
                 (suspects, looks + 1)
             }
-            Watch::Done => return Vec::new(),
+            Watch::Done => return dead,
         };
         if looks >= LOOKS {
             return suspects;
@@ -216,7 +244,7 @@ impl Registration {
         if !suspects.is_empty() {
             self.watch = Watch::Watching { suspects, looks, looked_at: now };
         }
-        Vec::new()
+        dead
     }
 }
 
@@ -230,35 +258,40 @@ fn write(entries: &[Entry]) -> Vec<u8> {
 }
 
 impl Entry {
-    /// Whether it may be of a filter that has not had its first tick yet.
-    fn is_new(&self, now: UnixTime) -> bool {
-        let UnixTime(configured_at) = self.configured_at;
-        self.beat == 0 && u128::from(now.0.saturating_sub(configured_at)) < NEW.as_millis()
+    /// Whether its filter is there, as far as can be told.
+    fn is_there(&self, now: UnixTime) -> bool {
+        let within = if self.beat == 0 { NEW } else { FRESH };
+        u128::from(now.0.saturating_sub(self.renewed_at.0)) < within.as_millis()
     }
 
     fn read(bytes: &[u8; ENTRY]) -> Self {
         let (owner, rest) = bytes.split_first_chunk().unwrap_or((&[0; 8], &[]));
         let (destination, rest) = rest.split_first_chunk().unwrap_or((&[0; 16], &[]));
-        let (configured_at, numbers) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        let (renewed_at, numbers) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
         let (numbers, _) = numbers.as_chunks();
         let mut numbers = numbers.iter().map(|number| u32::from_le_bytes(*number));
         let mut next = || numbers.next().unwrap_or_default();
         Self {
             owner: u64::from_le_bytes(*owner),
             destination: Destination::from_bytes(*destination),
-            configured_at: UnixTime(u64::from_le_bytes(*configured_at)),
+            renewed_at: UnixTime(u64::from_le_bytes(*renewed_at)),
             beat: next(),
+            standing: if next() == Standing::Serves as u32 {
+                Standing::Serves
+            } else {
+                Standing::Leaving
+            },
             held: Held { open: next(), queued: next(), in_flight: next() },
         }
     }
 
     fn bytes(&self) -> impl Iterator<Item = u8> + use<> {
         let Held { open, queued, in_flight } = self.held;
-        let numbers = [self.beat, open, queued, in_flight];
+        let numbers = [self.beat, self.standing as u32, open, queued, in_flight];
         let owner = self.owner.to_le_bytes().into_iter();
         owner
             .chain(*self.destination.as_bytes())
-            .chain(self.configured_at.0.to_le_bytes())
+            .chain(self.renewed_at.0.to_le_bytes())
             .chain(numbers.into_iter().flat_map(u32::to_le_bytes))
     }
 }

@@ -43,34 +43,35 @@ impl Tracer {
     }
 
     /// Hands all that waits over to the filter that takes this one's place: each message is offered to `leave`. What that does
-    /// not take is lost, and counted.
-    pub fn hand_over(&mut self, mut leave: impl FnMut(&[u8]) -> Result<(), NotTaken>) {
-        self.finish_redirected();
+    /// not take is lost, and counted. Gives how many spans that are.
+    pub fn hand_over(&mut self, leave: impl FnMut(&[u8]) -> Result<(), NotTaken>) -> usize {
         let waiting = if self.exporter.is_in_flight() { None } else { self.exporter.take_any() };
-        for batch in waiting.into_iter().chain(self.queue.take_all()) {
-            self.hand_over_batch(batch, &mut leave);
-        }
+        self.hand_over_with(waiting, leave)
     }
 
-    /// Hands over the batch in flight, whose answer will not come. If the collector has taken it, its spans arrive twice.
-    pub fn hand_over_in_flight(&mut self, leave: impl FnMut(&[u8]) -> Result<(), NotTaken>) {
-        if self.exporter.is_in_flight()
-            && let Some(batch) = self.exporter.take_any()
-        {
-            self.hand_over_batch(batch, leave);
-        }
+    /// The same, with the batch in flight, whose answer will not come. If the collector has taken it, its spans arrive twice.
+    pub fn hand_over_all(&mut self, leave: impl FnMut(&[u8]) -> Result<(), NotTaken>) -> usize {
+        let first = self.exporter.take_any();
+        self.hand_over_with(first, leave)
     }
 
-    fn hand_over_batch(
+    /// Hands over this batch and the queue.
+    fn hand_over_with(
         &mut self,
-        mut batch: Batch,
+        first: Option<Batch>,
         mut leave: impl FnMut(&[u8]) -> Result<(), NotTaken>,
-    ) {
-        let spans = batch.spans();
-        match leave(&handover::message(spans, self.queue.request(&mut batch))) {
-            Ok(()) => self.stats.hand_over(spans),
-            Err(NotTaken) => self.lose(spans),
+    ) -> usize {
+        self.finish_redirected();
+        let mut lost = 0;
+        for mut batch in first.into_iter().chain(self.queue.take_all()) {
+            let spans = batch.spans();
+            match leave(&handover::message(spans, self.queue.request(&mut batch))) {
+                Ok(()) => self.stats.hand_over(spans),
+                Err(NotTaken) => lost += spans,
+            }
         }
+        self.lose(lost);
+        lost
     }
 
     /// Counts what can no longer be sent. Gives how many spans that are.

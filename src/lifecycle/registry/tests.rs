@@ -9,8 +9,6 @@ const HERE: Destination = Destination::from_bytes([1; 16]);
 const ELSEWHERE: Destination = Destination::from_bytes([2; 16]);
 
 const START: UnixTime = UnixTime(1_000_000);
-/// Long after all have had a tick.
-const LATER: UnixTime = UnixTime(2_000_000);
 
 fn registration(owner: u64) -> Registration {
     Registration::new(owner, HERE, START)
@@ -33,12 +31,29 @@ impl Process {
         registration
     }
 
+    /// The time that all have in common.
+    fn unix(&self) -> UnixTime {
+        UnixTime(START.0 + u64::try_from(self.now.as_millis()).expect("a test is short"))
+    }
+
+    /// Who else is there, for this filter.
+    fn successor(&self, registration: &Registration) -> Successor {
+        registration.successor(&self.table, self.unix())
+    }
+
+    /// A filter that goes for good, and who else is there then.
+    fn leave(&mut self, registration: &Registration) -> Successor {
+        let (table, successor) = registration.leave(&self.table, self.unix());
+        self.table = table;
+        successor
+    }
+
     /// A filter's tick, where it is due.
     fn tick(&mut self, registration: &mut Registration, held: Held) -> Findings {
         if !registration.is_due(held, self.now) {
             return Findings::default();
         }
-        let update = registration.update(&self.table, held, self.now);
+        let update = registration.update(&self.table, held, self.now, self.unix());
         self.table = update.table.unwrap_or_else(|| self.table.clone());
         *registration = update.registration;
         update.findings
@@ -63,11 +78,10 @@ fn a_filter_is_in_the_table_until_it_goes() {
     assert_eq!(process.held(), [held(0, 5, 0), held(0, 1, 0)], "as it is now");
     process.tick(&mut one, Held::NOTHING);
     assert_eq!(process.held(), [held(0, 5, 0), Held::NOTHING], "also one that holds nothing");
-    let (table, successor) = one.leave(&process.table, LATER);
-    process.table = table;
-    assert_eq!((process.held(), successor), (vec![held(0, 5, 0)], Successor::Live));
-    let (table, successor) = other.leave(&process.table, LATER);
-    assert_eq!((table, successor), (Vec::new(), Successor::None), "nobody is left");
+    assert_eq!(process.leave(&one), Successor::Live, "another one serves");
+    assert_eq!(process.held(), [held(0, 5, 0)]);
+    assert_eq!(process.leave(&other), Successor::None, "nobody is left");
+    assert_eq!(process.held(), []);
 }
 
 #[test]
@@ -75,25 +89,85 @@ fn a_successor_is_another_filter_with_the_same_destination() {
     let mut process = Process::new();
     let mut own = process.enter(registration(1));
     process.tick(&mut own, Held::NOTHING);
-    assert_eq!(own.successor(&process.table, LATER), Successor::None, "it is alone");
+    assert_eq!(process.successor(&own), Successor::None, "it is alone");
     let mut stranger = process.enter(Registration::new(2, ELSEWHERE, START));
     process.tick(&mut stranger, held(0, 7, 0));
-    assert_eq!(own.successor(&process.table, LATER), Successor::None, "another collector");
+    assert_eq!(process.successor(&own), Successor::None, "another collector");
     let mut new = process.enter(registration(3));
-    assert_eq!(own.successor(&process.table, START), Successor::New, "before its first tick");
+    assert_eq!(process.successor(&own), Successor::New, "before its first tick");
     process.tick(&mut new, held(0, 1, 0));
-    assert_eq!(own.successor(&process.table, LATER), Successor::Live, "and after");
-    let mut new = new.leaving();
-    assert!(new.is_due(held(0, 1, 0), process.now), "it says so at once");
-    process.tick(&mut new, held(0, 1, 0));
-    assert_eq!(
-        own.successor(&process.table, LATER),
-        Successor::None,
-        "one that goes, too, is none"
-    );
-    assert!(process.held().contains(&held(0, 1, 0)), "but what it has is known");
-    assert_eq!(new.successor(&process.table, LATER), Successor::Live, "it has one itself");
-    assert_eq!(new.leave(&process.table, LATER).1, Successor::Live, "also when it has gone");
+    assert_eq!(process.successor(&own), Successor::Live, "and after");
+    assert_eq!(process.leave(&new), Successor::Live, "it has one itself");
+}
+
+#[test]
+fn those_that_go_at_once_never_take_each_other_for_one_that_serves() {
+    let mut process = Process::new();
+    let mut filters = [1, 2, 3].map(|owner| process.enter(registration(owner)));
+    for filter in &mut filters {
+        process.tick(filter, held(0, 1, 0));
+    }
+    let [one, two, three] = filters;
+    let mut going = Vec::new();
+    for (filter, expected) in
+        [(one, Successor::Live), (two, Successor::Live), (three, Successor::Leaving)]
+    {
+        let mut filter = filter.leaving();
+        assert!(filter.is_due(held(0, 1, 0), process.now), "it says so at once");
+        process.tick(&mut filter, held(0, 1, 0));
+        assert_eq!(process.successor(&filter), expected, "{}", filter.owner);
+        going.push(filter);
+    }
+    for filter in &going {
+        assert_eq!(process.successor(filter), Successor::Leaving, "all go: each delivers");
+    }
+    assert_eq!(process.held(), [held(0, 1, 0); 3], "what they have is known");
+    let left = going.iter().map(|filter| process.leave(filter));
+    let expected = [Successor::Leaving, Successor::Leaving, Successor::None];
+    assert_eq!(left.collect::<Vec<_>>(), expected, "the last one has nobody to leave it to");
+}
+
+#[test]
+fn who_has_not_renewed_its_entry_for_a_few_beats_is_no_successor() {
+    let mut process = Process::new();
+    let mut crashed = process.enter(registration(1));
+    process.tick(&mut crashed, held(0, 1, 0));
+    let own = registration(2);
+    let cases = [
+        (0, Successor::Live),
+        (1, Successor::Live),
+        (4999, Successor::Live),
+        (5000, Successor::None),
+    ];
+    for (later, expected) in cases {
+        process.now = Duration::from_millis(later);
+        assert_eq!(process.successor(&own), expected, "{later} ms later");
+    }
+    assert_eq!(process.leave(&own), Successor::None, "nor is it left to deliver anything");
+    process.tick(&mut crashed, held(0, 1, 0));
+    assert_eq!(process.successor(&own), Successor::Live, "it was but slow");
+}
+
+#[test]
+fn where_nobody_is_left_to_deliver_is_found_with_the_dead() {
+    let lost = |process: &mut Process, mut new: Registration| {
+        let mut orphaned = Vec::new();
+        process.tick(&mut new, Held::NOTHING);
+        for _ in 0..LOOKS {
+            process.now += BEAT;
+            assert_eq!(orphaned, [], "too early");
+            orphaned.extend(process.tick(&mut new, Held::NOTHING).orphaned);
+        }
+        orphaned
+    };
+    let mut process = Process::new();
+    process.tick(&mut registration(1), Held::NOTHING);
+    let new = process.enter(Registration::new(2, ELSEWHERE, START));
+    assert_eq!(lost(&mut process, new), [HERE], "also if the dead one held nothing");
+    let new = process.enter(registration(3));
+    assert_eq!(lost(&mut process, new), [ELSEWHERE]);
+    let new = process.enter(registration(4));
+    assert_eq!(lost(&mut process, new), [], "the new one delivers there itself");
 }
 
 #[test]
@@ -141,16 +215,34 @@ fn a_vm_that_the_host_threw_away_is_soon_forgotten() {
     process.tick(&mut own, Held::NOTHING);
     let cases = [(0, Successor::New), (999, Successor::New), (1000, Successor::None)];
     for (later, expected) in cases {
-        let now = UnixTime(START.0 + later);
-        assert_eq!(own.successor(&process.table, now), expected, "{later} ms later");
+        process.now = Duration::from_millis(later);
+        assert_eq!(process.successor(&own), expected, "{later} ms later");
     }
-    assert_eq!(
-        own.successor(&process.table, UnixTime(0)),
-        Successor::New,
-        "a clock that was set back"
-    );
+    let before = own.successor(&process.table, UnixTime(0));
+    assert_eq!(before, Successor::New, "a clock that was set back");
     process.tick(&mut ghost.clone(), Held::NOTHING);
-    assert_eq!(own.successor(&process.table, LATER), Successor::Live, "it was none");
+    assert_eq!(process.successor(&own), Successor::Live, "it was none");
+}
+
+#[test]
+fn vms_that_the_host_threw_away_don_t_pile_up() {
+    let mut process = Process::new();
+    let mut living = process.enter(registration(1));
+    process.tick(&mut living, held(0, 1, 0));
+    for reload in 0..100 {
+        process.now += NEW;
+        process.enter(Registration::new(1000 + reload, HERE, process.unix()));
+        let new = process.enter(Registration::new(2000 + reload, HERE, process.unix()));
+        let findings = process.tick(&mut new.clone(), Held::NOTHING);
+        assert_eq!(findings, Findings::default(), "they held nothing");
+        process.leave(&new);
+        process.tick(&mut living, held(0, 1, 0));
+        assert_eq!(process.held().len(), 2, "the one that lives, and the one just tried: {reload}");
+    }
+    process.now += NEW;
+    let mut other = Registration::new(3000, ELSEWHERE, process.unix());
+    process.leave(&living);
+    assert_eq!(process.tick(&mut other, Held::NOTHING).orphaned, [HERE], "what was left to it");
 }
 
 #[test]
@@ -198,14 +290,16 @@ fn who_was_taken_for_dead_says_what_it_has() {
 proptest! {
     #[test]
     fn entries_round_trip(
-        entries in proptest::collection::vec(any::<(u64, [u8; 16], u64, [u32; 4])>(), 0..5),
+        entries in proptest::collection::vec(any::<(u64, [u8; 16], u64, bool, [u32; 4])>(), 0..5),
         rest in proptest::collection::vec(any::<u8>(), 0..ENTRY),
     ) {
-        let entry = |(owner, destination, time, numbers): (u64, [u8; 16], u64, [u32; 4])| {
+        let entry = |(owner, destination, time, serves, numbers): (u64, [u8; 16], u64, bool, [u32; 4])| {
             let [beat, open, queued, in_flight] = numbers;
             let destination = Destination::from_bytes(destination);
-            let configured_at = UnixTime(time);
-            Entry { owner, destination, configured_at, beat, held: Held { open, queued, in_flight } }
+            let renewed_at = UnixTime(time);
+            let standing = if serves { Standing::Serves } else { Standing::Leaving };
+            let held = Held { open, queued, in_flight };
+            Entry { owner, destination, renewed_at, beat, standing, held }
         };
         let entries: Vec<_> = entries.into_iter().map(entry).collect();
         let mut table = write(&entries);
@@ -217,7 +311,10 @@ proptest! {
     #[test]
     fn any_table_can_be_read(table: Vec<u8>, now in 0_u64..100) {
         let now = Duration::from_secs(now);
-        let update = registration(1).update(&table, held(0, 1, 0), now);
-        prop_assert!(update.findings.lost.is_empty(), "at first sight nobody is dead");
+        let update = registration(1).update(&table, held(0, 1, 0), now, START);
+let after = read(&update.table.unwrap_or_default());
+        let mut others = read(&table);
+        others.retain(|it| it.owner != 1 && it.beat > 0);
+        prop_assert!(others.iter().all(|it| after.contains(it)), "at first sight nobody is dead");
     }
 }

@@ -218,8 +218,7 @@ fn what_waits_is_handed_over_and_taken_over() {
         messages.push(message.to_vec());
         Ok(())
     };
-    old.hand_over_in_flight(&mut leave);
-    old.hand_over(&mut leave);
+    assert_eq!(old.hand_over(&mut leave), 0, "none is lost");
     assert_eq!(counters(&mut old), [], "they wait as before");
     assert_eq!(old.held(), Held::NOTHING);
     assert_eq!(messages.len(), 2, "a request that is sent again, and the queue");
@@ -299,13 +298,13 @@ fn what_is_on_its_way_is_handed_over_where_no_answer_will_come() {
     let mut tracer = with_spans(2);
     send(&mut tracer, at(0));
     counters(&mut tracer);
-    tracer.hand_over(|_| panic!("nothing waits"));
+    assert_eq!(tracer.hand_over(|_| panic!("nothing waits")), 0);
     let mut messages = 0;
-    tracer.hand_over_in_flight(|_| {
+    let lost = tracer.hand_over_all(|_| {
         messages += 1;
         Ok(())
     });
-    assert_eq!(messages, 1);
+    assert_eq!((messages, lost), (1, 0));
     let waits = [("otel.sdk.exporter.span.queued", 2), ("otel.sdk.exporter.span.inflight", -2)];
     assert_eq!(counters(&mut tracer), waits, "it waits for whoever takes it over");
 }
@@ -317,8 +316,8 @@ fn what_nobody_takes_over_is_lost() {
     let mut tracer = with_spans(3);
     send(&mut tracer, at(0));
     counters(&mut tracer);
-    tracer.hand_over_in_flight(|_| Err(NotTaken));
-    tracer.hand_over(|_| Err(NotTaken));
+    assert_eq!(tracer.hand_over(|_| Err(NotTaken)), 1, "it says how many");
+    assert_eq!(tracer.hand_over_all(|_| Err(NotTaken)), 2, "also of those on their way");
     assert_eq!(counters(&mut tracer), [(shutdown, 3), (queued, -1), (in_flight, -2)]);
 
     let mut tracer = with_spans(3);
@@ -337,17 +336,17 @@ fn a_span_that_is_put_aside_is_handed_over_too() {
     let details = [("response.code_details", "internal_redirect")];
     tracer.end(span, outcome(&details));
     let mut spans = 0;
-    tracer.hand_over(|message| {
+    let lost = tracer.hand_over(|message| {
         spans += Unsent::read(message).expect("ours").spans;
         Ok(())
     });
-    assert_eq!(spans, 1);
+    assert_eq!((spans, lost), (1, 0));
 }
 
 #[test]
 fn what_a_crash_took_is_counted() {
     let mut tracer = with_spans(1);
-    let findings = Findings { lost: vec![held(1, 2, 4), held(0, 8, 16)], regained: None };
+    let findings = Findings { lost: vec![held(1, 2, 4), held(0, 8, 16)], ..Findings::default() };
     tracer.note(&findings);
     let counted = [
         ("otel.sdk.processor.span.dropped.crash", 31),
@@ -355,6 +354,6 @@ fn what_a_crash_took_is_counted() {
         ("otel.sdk.exporter.span.inflight", -20),
     ];
     assert_eq!(counters(&mut tracer), counted);
-    tracer.note(&Findings { lost: Vec::new(), regained: Some(held(1, 1, 0)) });
+    tracer.note(&Findings { regained: Some(held(1, 1, 0)), ..Findings::default() });
     assert_eq!(counters(&mut tracer), [("otel.sdk.exporter.span.queued", 1)], "told anew");
 }
