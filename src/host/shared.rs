@@ -66,12 +66,6 @@ pub fn read(key: &str) -> (Option<Vec<u8>>, Stamp) {
     (value, stamp.map_or(Stamp::NO_VALUE, Stamp))
 }
 
-/// Writes a value, whatever was there.
-pub fn write(key: &str, value: &[u8]) {
-    let result = hostcalls::set_shared_data(key, Some(value), None);
-    debug_assert!(result.is_ok(), "no stamp is expected");
-}
-
 /// Writes a value in the place of the one that was read.
 ///
 /// # Errors

@@ -57,13 +57,16 @@ fn other_sub_keys(state: &TraceState) -> impl Iterator<Item = &str> {
     pairs(state).filter(|pair| pair.split(':').next() != Some(THRESHOLD))
 }
 
+/// The pairs of the member. No value may end in a space (W3C Trace Context, section 3.3.1.3.2), and any of them may come last.
 fn pairs(state: &TraceState) -> impl Iterator<Item = &str> {
-    state.get(MEMBER).into_iter().flat_map(|value| value.split(';')).filter(|pair| !pair.is_empty())
+    let pairs = state.get(MEMBER).into_iter().flat_map(|value| value.split(';'));
+    pairs.map(|pair| pair.trim_end_matches(' ')).filter(|pair| !pair.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn rv_is_fourteen_digits() {
@@ -80,6 +83,33 @@ mod tests {
         for (state, expected, reason) in cases {
             let state = TraceState::parse(state.as_bytes()).expect("valid");
             assert_eq!(randomness(&state), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_member_does_not_end_in_a_space() {
+        let threshold = Threshold::from_ratio(0.5).expect("valid");
+        let cases = [
+            ("ot=a:1 ;th:c", "ot=th:8;a:1", "ot=a:1", "a pair that comes last now"),
+            ("ot=a:1;  ;;th:c", "ot=th:8;a:1", "ot=a:1", "no pair"),
+            ("ot=  ;th:c", "ot=th:8", "", "nothing else"),
+            ("ot= a:1 2;th:c", "ot=th:8; a:1 2", "ot= a:1 2", "spaces elsewhere"),
+        ];
+        for (state, with, without, reason) in cases {
+            let state = TraceState::parse(state.as_bytes()).expect("valid");
+            assert_eq!(with_threshold(&state, threshold).as_str(), with, "{reason}");
+            assert_eq!(without_threshold(state).as_str(), without, "{reason}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_made_of_a_member_is_one(value in "[ ;a:1]{0,12}[th]{0,2}:?[8 ;]{0,9}[!-+\\--:;<>-~]") {
+            let state = TraceState::parse(format!("ot={value}").as_bytes()).expect("valid");
+            let threshold = Threshold::from_ratio(0.5).expect("valid");
+            for made in [with_threshold(&state, threshold), without_threshold(state)] {
+                prop_assert_eq!(TraceState::parse(made.as_str().as_bytes()), Ok(made));
+            }
         }
     }
 
