@@ -42,7 +42,8 @@ fn is_name(name: &str) -> bool {
 /// What is a server's error is a client's, and only OK is none, unless the caller has cancelled.
 fn check_errors(status: StatusCode) {
     let headers = Headers::default();
-    let facts = Facts::read(RequestProtocol::Grpc, &headers, &headers, Some(status), Outcome::default());
+    let facts =
+        Facts::read(RequestProtocol::Grpc, &headers, &headers, Some(status), Outcome::default());
     let client = of_grpc(SpanKind::Client, &facts, status);
     let name = status.name();
     assert_eq!(client.as_deref(), Some(&*name).filter(|name| *name != "OK"));
