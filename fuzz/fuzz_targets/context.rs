@@ -74,14 +74,19 @@ fn valid_parent(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, u8)> {
     (!wrong).then(|| (bytes(trace_id), bytes(span_id), bytes(flags)[0] & 3))
 }
 
-/// All members joined by commas, or nothing if the list is not valid.
+/// The first member of each key, joined by commas, or nothing if the list is not valid.
 fn valid_state(value: &[u8]) -> Vec<u8> {
     let members = value.split(|byte| *byte == b',').map(trimmed);
     let members: Vec<_> = members.filter(|member| !member.is_empty()).collect();
-    let key = |member: &&[u8]| MEMBER.captures(member).map(|captures| captures[1].to_vec());
-    let keys: BTreeSet<_> = members.iter().filter_map(key).collect();
-    let valid = keys.len() == members.len() && members.len() <= 32;
-    if valid { members.join(&b',') } else { Vec::new() }
+    let mut keys = BTreeSet::new();
+    let mut first = Vec::new();
+    for member in members {
+        let Some(captures) = MEMBER.captures(member) else { return Vec::new() };
+        if keys.insert(captures[1].to_vec()) {
+            first.push(member);
+        }
+    }
+    if first.len() <= 32 { first.join(&b',') } else { Vec::new() }
 }
 
 fn trimmed(value: &[u8]) -> &[u8] {
