@@ -31,8 +31,8 @@ impl RetryPolicy {
         let factor = 2_u32.checked_pow(failures).unwrap_or(u32::MAX);
         let bound = self.initial_interval.saturating_mul(factor).min(self.max_interval);
         let range = bound.saturating_sub(self.initial_interval).as_millis();
-        let range = u64::try_from(range).unwrap_or(u64::MAX - 1);
-        self.initial_interval + Duration::from_millis(random % (range + 1))
+        let range = u64::try_from(range).unwrap_or(u64::MAX);
+        self.initial_interval + Duration::from_millis(random % range.saturating_add(1))
     }
 }
 
