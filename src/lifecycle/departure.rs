@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn a_vm_lasts_as_long_as_a_filter_that_is_disabled() {
         let filters = filters(&["a"]);
-        filters.add(2, plugin("otel", "disabled"), None);
+        // Each of them has the list, which is one.
+        filters.clone().add(2, plugin("otel", "disabled"), None);
         assert_eq!(filters.depart(1), (Departure::Stays, vec![]));
         assert_eq!(filters.depart(2), (Departure::AtOnce, vec![1]), "it is the last one");
     }
