@@ -187,6 +187,26 @@ fn an_entry_is_renewed_each_second() {
 }
 
 #[test]
+fn the_table_is_written_where_something_has_changed() {
+    let mut process = Process::new();
+    process.tick(&mut registration(1), held(0, 7, 0));
+    let mut own = process.enter(registration(2));
+    for look in 0..LOOKS {
+        assert_eq!(process.tick(&mut own, held(0, look, 0)), Findings::default(), "{look}");
+        let again = own.update(&process.table, held(0, look, 0), process.now, process.unix());
+        assert_eq!(again.findings, Findings::default(), "it finds itself");
+        assert!(again.table.is_none(), "nothing has changed");
+        // Between two looks it holds more, so that it writes then, and does not with the look.
+        process.now += BEAT / 2;
+        process.tick(&mut own, held(0, look + 1, 0));
+        process.now += BEAT / 2;
+    }
+    let last = own.update(&process.table, held(0, LOOKS, 0), process.now, process.unix());
+    assert_eq!(last.findings.lost, [held(0, 7, 0)]);
+    assert!(last.table.is_some(), "who is dead is taken out, though nothing else has changed");
+}
+
+#[test]
 fn what_nobody_renews_is_counted_once_by_those_that_are_new() {
     let mut process = Process::new();
     let mut living = process.enter(registration(1));
