@@ -50,7 +50,7 @@ pub struct Batch {
 pub enum Refused {
     /// The queue holds as many spans, or bytes, as it may.
     QueueFull,
-    /// The span alone is larger than a batch may be.
+    /// The span alone is larger than a batch may be, or than an empty queue has room for.
     TooLarge,
 }
 

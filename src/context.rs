@@ -77,6 +77,9 @@ pub enum TraceStateError {
 }
 
 impl TraceState {
+    /// The key of OpenTelemetry's own member (OpenTelemetry, TraceState Handling): with which probability a trace is kept, and so what a span
+    /// counts for.
+    pub(crate) const OPENTELEMETRY: &str = "ot";
     const MAX_MEMBERS: usize = 32;
     /// Of as many members as there may be, with a key and a value of 256 characters each.
     const MAX_LENGTH: usize = Self::MAX_MEMBERS * (256 + "=".len() + 256 + ",".len());

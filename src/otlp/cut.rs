@@ -4,16 +4,13 @@
 
 use super::attributes::{Attributes, limited_in_bytes};
 use super::{FIXED_LENGTH, LINK_FIXED_LENGTH, Link, STATUS_ERROR, Span, wire};
-use crate::context::SpanContext;
+use crate::context::{SpanContext, TraceState};
 
 /// To so many characters texts are cut.
 const SHORT_TEXT: usize = 128;
 
 /// So many bytes of a tracestate are kept where there is room: what everybody has to pass on (W3C Trace Context, section 3.3.1.5).
 const TRACE_STATE: usize = 512;
-
-/// The member that says with which probability a trace is kept, which is what a span counts for (OpenTelemetry, TraceState Handling).
-const SAMPLING: &str = "ot";
 
 /// The most that a key and a length take.
 const KEY_AND_LENGTH: usize = 1 + 5;
@@ -35,7 +32,9 @@ impl Cut {
     #[must_use]
     pub fn new(context: &SpanContext, links: &[Link], room: usize) -> Self {
         let cut = |context: &SpanContext, length: usize| SpanContext {
-            trace_state: context.trace_state.cut(TRACE_STATE.min(length), SAMPLING),
+            trace_state: context
+                .trace_state
+                .cut(TRACE_STATE.min(length), TraceState::OPENTELEMETRY),
             ..context.clone()
         };
         let context = cut(context, room / 4);
@@ -91,7 +90,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::{TraceFlags, TraceState};
+    use crate::context::TraceFlags;
     use crate::id::{SpanId, TraceId};
     use crate::otlp::attributes::SpanLimits;
     use crate::otlp::{Parent, SpanKind, SpanStatus};

@@ -6,7 +6,7 @@ use super::Threshold;
 use crate::context::TraceState;
 use crate::id::hex_value;
 
-const MEMBER: &str = "ot";
+const MEMBER: &str = TraceState::OPENTELEMETRY;
 const THRESHOLD: &str = "th";
 const RANDOMNESS: &str = "rv";
 const MAX_LENGTH: usize = 256;
