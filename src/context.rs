@@ -120,6 +120,9 @@ impl TraceState {
     /// The value of the member with this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
+        if self.is_empty() {
+            return None;
+        }
         entries(&self.0).find_map(|(known, value)| (known == key).then_some(value))
     }
 

@@ -104,21 +104,50 @@ impl IdGenerator {
     }
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// In [`VALUES`], what is no digit: no value has these bits.
+const NO_DIGIT: u8 = 0xf0;
+/// The value of each byte as a digit. A table, because ids are read for every request: half the price of comparing.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < DIGITS.len() {
+        #[expect(
+            clippy::indexing_slicing,
+            clippy::cast_possible_truncation,
+            reason = "checked when it is built"
+        )]
+        {
+            values[DIGITS[value] as usize] = value as u8;
+        }
+        value += 1;
+    }
+    values
+};
+
+fn value_of(digit: u8) -> u8 {
+    VALUES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT)
+}
+
 /// The value of a lowercase hexadecimal digit. Uppercase is refused, as W3C Trace Context asks.
 #[must_use]
 pub fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+    let value = value_of(digit);
+    (value & NO_DIGIT == 0).then_some(value)
 }
 
 /// The two lowercase hexadecimal digits of a byte.
 #[must_use]
 pub fn hex_digits(byte: u8) -> [u8; 2] {
-    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or_default();
     [digit(byte >> 4), digit(byte & 0x0f)]
+}
+
+/// Writes the digits of some bytes; what has no room is left out.
+pub fn write_hex(bytes: &[u8], digits: &mut [u8]) {
+    for (digits, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *digits = hex_digits(*byte);
+    }
 }
 
 fn decode_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
@@ -127,10 +156,13 @@ fn decode_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
         return None;
     }
     let mut bytes = [0; N];
+    let mut seen = 0;
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = hex_value(*high)? << 4 | hex_value(*low)?;
+        let (high, low) = (value_of(*high), value_of(*low));
+        seen |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (seen & NO_DIGIT == 0).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use otel_proxy_wasm::otlp::request::Frame;
 use otel_proxy_wasm::otlp::response::partial_success;
 use otel_proxy_wasm::otlp::{Span, SpanKind};
 use otel_proxy_wasm::semconv::grpc::StatusCode;
-use otel_proxy_wasm::semconv::{Conventions, Facts, RequestHeaders};
+use otel_proxy_wasm::semconv::request::RequestProtocol;
+use otel_proxy_wasm::semconv::{Conventions, Facts};
 use prost::Message;
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
@@ -26,7 +27,7 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
         .map(|map| Headers::select(HeaderMap::new(map.clone()), &names));
     let values = OutcomeValues::Single(outcome);
     let status = (!status.is_empty()).then(|| StatusCode::parse(status));
-    let protocol = RequestHeaders::read(of_request.iter()).protocol();
+    let protocol = RequestProtocol::of(&of_request);
     let facts = Facts::read(protocol, &of_request, &of_response, status, values.outcome());
     for kind in [SpanKind::Server, SpanKind::Client] {
         check(&conventions, kind, &facts, &mut Attributes::new(config.limits));

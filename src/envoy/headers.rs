@@ -6,10 +6,10 @@ use super::wire::HeaderMap;
 use std::borrow::Cow;
 
 /// The names of the headers that are asked for, in lowercase.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HeaderNames {
-    /// By their length: a header is compared with those of its own length alone.
-    by_length: [Vec<Box<str>>; Self::LENGTHS],
+    /// By their length and their last byte: most headers have none to be compared with, the others one.
+    places: [Vec<Box<str>>; Self::PLACES],
 }
 
 /// The headers with the names that were asked for, in the order in which they came.
@@ -27,14 +27,19 @@ struct Entry {
     value_length: usize,
 }
 
+impl Default for HeaderNames {
+    fn default() -> Self {
+        Self { places: std::array::from_fn(|_| Vec::new()) }
+    }
+}
+
 impl HeaderNames {
-    /// Longer names share a place with shorter ones.
-    const LENGTHS: usize = 32;
+    const PLACES: usize = 64;
 
     /// Adds a name, unless it is there.
     pub fn add(&mut self, name: &str) {
         if !self.contains(name.as_bytes())
-            && let Some(names) = self.by_length.get_mut(name.len() % Self::LENGTHS)
+            && let Some(names) = self.places.get_mut(Self::place(name.as_bytes()))
         {
             names.push(name.into());
         }
@@ -43,14 +48,37 @@ impl HeaderNames {
     /// Whether none is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_length.iter().all(Vec::is_empty)
+        self.places.iter().all(Vec::is_empty)
     }
 
     /// Whether this name is asked for.
     #[must_use]
     pub fn contains(&self, name: &[u8]) -> bool {
-        let names = self.by_length.get(name.len() % Self::LENGTHS);
-        names.is_some_and(|names| names.iter().any(|known| known.as_bytes() == name))
+        let names = self.places.get(Self::place(name));
+        names.is_some_and(|names| names.iter().any(|known| is_same(known.as_bytes(), name)))
+    }
+
+    fn place(name: &[u8]) -> usize {
+        let last = name.last().copied().map_or(0, usize::from);
+        (name.len() + 5 * last) % Self::PLACES
+    }
+}
+
+/// Whether two names are the same. In WebAssembly `==` is a call that goes byte by byte; each request needs this some twenty times.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.first() == other.first() && has_same_words(one, other)
+}
+
+/// Whether two names of the same length are the same: words, of which the last one may overlap with the one before.
+#[inline(never)]
+fn has_same_words(one: &[u8], other: &[u8]) -> bool {
+    let word = |word: &[u8; 8]| u64::from_le_bytes(*word);
+    match (one.last_chunk(), other.last_chunk()) {
+        (Some(last), Some(other_last)) => {
+            let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
+            word(last) == word(other_last) && words.into_iter().all(|(a, b)| word(a) == word(b))
+        }
+        _ => one == other,
     }
 }
 
@@ -67,13 +95,12 @@ impl Headers {
     #[must_use]
     pub fn select(map: HeaderMap, names: &HeaderNames) -> Self {
         let mut entries = Vec::with_capacity(16);
-        let mut pairs = map.pairs();
-        loop {
-            let start = map.size().saturating_sub(pairs.unread());
-            let Some((name, value)) = pairs.next() else { break };
+        let mut start = map.pairs().start();
+        for (name, value) in map.pairs() {
             if names.contains(name) {
                 entries.push(Entry { start, name_length: name.len(), value_length: value.len() });
             }
+            start += name.len() + 1 + value.len() + 1;
         }
         Self { bytes: map.into_bytes(), entries }
     }
@@ -95,17 +122,21 @@ impl Headers {
 
     /// All values of a header.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> + Clone {
-        self.iter().filter(move |(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
+        let of_length = move |entry: &&Entry| entry.name_length == name.len();
+        let pairs = self.entries.iter().filter(of_length).filter_map(|entry| self.pair(entry));
+        pairs.filter(move |(known, _)| is_same(known, name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        self.entries.iter().filter_map(|entry| {
-            let bytes = self.bytes.get(entry.start..)?;
-            let (name, rest) = bytes.split_at_checked(entry.name_length)?;
-            let (_nul, rest) = rest.split_first()?;
-            Some((name, rest.get(..entry.value_length)?))
-        })
+        self.entries.iter().filter_map(|entry| self.pair(entry))
+    }
+
+    fn pair(&self, entry: &Entry) -> Option<(&[u8], &[u8])> {
+        let bytes = self.bytes.get(entry.start..)?;
+        let (name, rest) = bytes.split_at_checked(entry.name_length)?;
+        let (_nul, rest) = rest.split_first()?;
+        Some((name, rest.get(..entry.value_length)?))
     }
 
     /// The bytes that are held.
@@ -175,11 +206,12 @@ mod tests {
 
     #[test]
     fn names_of_any_length_are_told_apart() {
-        let long = "x".repeat(33);
+        let long = "x".repeat(HeaderNames::PLACES + 1);
         let names: HeaderNames = ["x", long.as_str()].into_iter().collect();
         assert!(names.contains(b"x") && names.contains(long.as_bytes()), "both are there");
         assert!(!names.contains(b"y"), "of the same length");
-        assert!(!names.contains("y".repeat(33).as_bytes()), "of the same place");
+        let longer = "x".repeat(2 * HeaderNames::PLACES + 1);
+        assert!(!names.contains(longer.as_bytes()), "of the same place");
         assert!(!names.contains(b""), "no name");
     }
 
@@ -212,6 +244,15 @@ mod tests {
             let expected: Vec<_> = pairs.iter().filter(|(name, _)| names.contains(name))
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             prop_assert_eq!(texts(&select(&pairs, &names)), expected);
+        }
+
+        #[test]
+        fn names_are_the_same_if_each_byte_is(name in "[a-z]{1,30}", at: prop::sample::Index) {
+            let mut other = name.clone().into_bytes();
+            prop_assert!(is_same(name.as_bytes(), &other));
+            other[at.index(name.len())] = b'-';
+            prop_assert!(!is_same(name.as_bytes(), &other));
+            prop_assert!(!is_same(name.as_bytes(), &other[1..]));
         }
 
         #[test]

@@ -24,10 +24,10 @@ impl<'a> Pairs<'a> {
         Self { lengths: lengths.as_chunks().0, content }
     }
 
-    /// How many bytes at the end of the layout belong to pairs that were not read yet.
+    /// Where in the layout the names and values start.
     #[must_use]
-    pub fn unread(&self) -> usize {
-        self.content.len()
+    pub fn start(&self) -> usize {
+        size_of::<u32>() + self.lengths.as_flattened().len()
     }
 }
 
@@ -46,12 +46,6 @@ impl HeaderMap {
     #[must_use]
     pub fn pairs(&self) -> Pairs<'_> {
         Pairs::new(&self.0)
-    }
-
-    /// What it takes, in bytes.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.0.len()
     }
 
     /// The layout.
@@ -78,24 +72,19 @@ impl<'a> Iterator for Pairs<'a> {
         let ([k0, k1, k2, k3, v0, v1, v2, v3], lengths) = self.lengths.split_first()?;
         // Where one pair can't be read, nothing is known of those that follow.
         self.lengths = &[];
-        let key = self.take([*k0, *k1, *k2, *k3])?;
-        let value = self.take([*v0, *v1, *v2, *v3])?;
-        self.lengths = lengths;
+        let length = |bytes| usize::try_from(u32::from_le_bytes(bytes)).ok();
+        let key = length([*k0, *k1, *k2, *k3])?;
+        let value = length([*v0, *v1, *v2, *v3])?;
+        let size = key.checked_add(value)?.checked_add(2)?;
+        let (pair, content) = self.content.split_at_checked(size)?;
+        let (key, value) = pair.split_at_checked(key)?;
+        let [_nul, value @ .., _nul_too] = value else { return None };
+        (self.lengths, self.content) = (lengths, content);
         Some((key, value))
     }
 }
 
 impl FusedIterator for Pairs<'_> {}
-
-impl<'a> Pairs<'a> {
-    fn take(&mut self, length: [u8; 4]) -> Option<&'a [u8]> {
-        let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
-        let (text, rest) = self.content.split_at_checked(length)?;
-        let (_nul, rest) = rest.split_first()?;
-        self.content = rest;
-        Some(text)
-    }
-}
 
 /// A list of CEL values: the layout of [`Pairs`], with each element in a key's place.
 pub fn elements(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -3,7 +3,7 @@
 //! Limits are kept here (OpenTelemetry, Common, section Attribute Limits); names and meanings are
 //! the conventions' (`semconv`).
 
-use super::wire::{self, field_len, put_bytes, put_varint};
+use super::wire::{self, field_len, put_bytes, put_head, put_varint};
 use std::borrow::Cow;
 
 /// Field 9 of `Span`.
@@ -107,11 +107,9 @@ impl Attributes {
         let values = values.map(|value| limited(value, limit));
         let array = values.clone().map(|value| field_len(field_len(value.len()))).sum();
         if self.open(key, field_len(array)) {
-            self.bytes.push(ARRAY_VALUE);
-            put_varint(&mut self.bytes, array as u64);
+            put_head(&mut self.bytes, ARRAY_VALUE, array);
             for value in values {
-                self.bytes.push(ARRAY_VALUES);
-                put_varint(&mut self.bytes, field_len(value.len()) as u64);
+                put_head(&mut self.bytes, ARRAY_VALUES, field_len(value.len()));
                 put_bytes(&mut self.bytes, STRING_VALUE, value.as_bytes());
             }
         }
@@ -124,11 +122,17 @@ impl Attributes {
         let is_admitted = fits && self.count < self.limits.attribute_count;
         if is_admitted {
             self.count += 1;
-            self.bytes.push(ATTRIBUTES);
-            put_varint(&mut self.bytes, length as u64);
-            put_bytes(&mut self.bytes, KEY, key.as_bytes());
-            self.bytes.push(VALUE);
-            put_varint(&mut self.bytes, any_value as u64);
+            self.bytes.reserve(field_len(length));
+            // Nearly all are short: one write instead of two.
+            let short = (u8::try_from(length), u8::try_from(key.len()));
+            if let (Ok(length @ ..0x80), Ok(key)) = short {
+                self.bytes.extend_from_slice(&[ATTRIBUTES, length, KEY, key]);
+            } else {
+                put_head(&mut self.bytes, ATTRIBUTES, length);
+                put_head(&mut self.bytes, KEY, key.len());
+            }
+            self.bytes.extend_from_slice(key.as_bytes());
+            put_head(&mut self.bytes, VALUE, any_value);
         } else {
             self.dropped += 1;
         }
@@ -146,7 +150,9 @@ pub fn limited_in_bytes(text: &str, characters: usize, bytes: usize) -> &str {
 /// The text under a limit in characters, cut at a character. What is not UTF-8 becomes U+FFFD.
 #[must_use]
 pub fn limited(value: &[u8], limit: Option<usize>) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(value);
+    // Nearly all values are UTF-8, and that alone is quicker to tell.
+    let text = std::str::from_utf8(value).map(Cow::Borrowed);
+    let text = text.unwrap_or_else(|_| String::from_utf8_lossy(value));
     let end = limit.and_then(|limit| text.char_indices().nth(limit)).map(|(end, _)| end);
     match (end, text) {
         (None, text) => text,

@@ -38,9 +38,19 @@ pub(crate) fn put_varint(buffer: &mut Vec<u8>, value: u64) {
     }
 }
 
+/// The key and the length of a length-delimited field.
+pub(crate) fn put_head(buffer: &mut Vec<u8>, key: u8, content: usize) {
+    match u8::try_from(content) {
+        Ok(length) if length < 0x80 => buffer.extend_from_slice(&[key, length]),
+        _ => {
+            buffer.push(key);
+            encode_varint(content as u64, buffer);
+        }
+    }
+}
+
 pub(crate) fn put_bytes(buffer: &mut Vec<u8>, key: u8, content: &[u8]) {
-    buffer.push(key);
-    put_varint(buffer, content.len() as u64);
+    put_head(buffer, key, content.len());
     buffer.extend_from_slice(content);
 }
 

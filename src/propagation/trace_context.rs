@@ -6,7 +6,7 @@ use super::Propagator;
 use super::changes::Changes;
 use crate::context::{SpanContext, TraceFlags, TraceState, trim_white_space};
 use crate::envoy::headers::Headers;
-use crate::id::{SpanId, TraceId, hex_digits, hex_value};
+use crate::id::{SpanId, TraceId, hex_value, write_hex};
 use crate::probe::Known;
 use std::borrow::Cow;
 
@@ -40,10 +40,6 @@ impl TraceParent {
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let value = trim_white_space(value);
-        // A comma can only come from a second header: even in a later version the two can't be told apart.
-        if value.contains(&b',') {
-            return None;
-        }
         let (version, rest) = value.split_first_chunk::<3>()?;
         let (trace_id, rest) = rest.split_first_chunk::<33>()?;
         let (parent_id, rest) = rest.split_first_chunk::<17>()?;
@@ -52,7 +48,8 @@ impl TraceParent {
             (0xff, _) => return None,
             (_, []) => {}
             (0, _) => return None,
-            (_, [b'-', ..]) => {}
+            // A comma can only come from a second header: even in a later version the two can't be told apart.
+            (_, [b'-', more @ ..]) if !more.contains(&b',') => {}
             _ => return None,
         }
         let [trace_id @ .., b'-'] = trace_id else { return None };
@@ -150,24 +147,13 @@ fn joined<'a>(headers: &'a Headers, name: &str) -> Option<Cow<'a, [u8]>> {
 /// The traceparent that we send: always version 00, whatever came (section 4.3).
 #[must_use]
 pub fn traceparent(context: &SpanContext) -> [u8; TRACEPARENT_LENGTH] {
-    let mut value = [b'-'; TRACEPARENT_LENGTH];
-    let bytes = (context.trace_id.as_bytes().iter())
-        .chain(context.span_id.as_bytes())
-        .copied()
-        .chain([context.flags.as_byte()]);
-    let (version, rest) = value.split_at_mut(3);
-    version.fill(b'0');
-    if let Some(dash) = version.last_mut() {
-        *dash = b'-';
-    }
+    let mut value = *b"00-................................-................-..";
+    let (_version, rest) = value.split_at_mut(3);
     let (trace_id, rest) = rest.split_at_mut(33);
     let (span_id, flags) = rest.split_at_mut(17);
-    let digits = (trace_id.as_chunks_mut::<2>().0.iter_mut())
-        .chain(span_id.as_chunks_mut::<2>().0)
-        .chain(flags.as_chunks_mut::<2>().0);
-    for (digits, byte) in digits.zip(bytes) {
-        *digits = hex_digits(byte);
-    }
+    write_hex(context.trace_id.as_bytes(), trace_id);
+    write_hex(context.span_id.as_bytes(), span_id);
+    write_hex(&[context.flags.as_byte()], flags);
     value
 }
 

@@ -20,16 +20,16 @@ impl<'a> HostPort<'a> {
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Self {
         let start = value.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
-        let value = value.get(start..).unwrap_or_default();
+        Self::without_user(value.get(start..).unwrap_or_default())
+    }
+
+    fn without_user(value: &'a [u8]) -> Self {
         if let [b'[', rest @ ..] = value {
-            let mut parts = rest.splitn(2, |byte| *byte == b']');
-            let host = parts.next().unwrap_or_default();
-            let port = parts.next().and_then(|rest| rest.strip_prefix(b":")).and_then(port);
-            return Self { host, port };
+            let (host, rest) = split_once(rest, b']').unwrap_or((rest, b""));
+            return Self { host, port: rest.strip_prefix(b":").and_then(port) };
         }
-        let mut parts = value.splitn(3, |byte| *byte == b':');
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(host), Some(digits), None) => Self { host, port: port(digits) },
+        match split_once(value, b':') {
+            Some((host, digits)) if !digits.contains(&b':') => Self { host, port: port(digits) },
             _ => Self { host: value, port: None },
         }
     }
@@ -39,9 +39,15 @@ impl<'a> HostPort<'a> {
     pub fn of_socket(value: &'a [u8]) -> Self {
         match value {
             [b'/' | b'@', ..] => Self { host: value, port: None },
-            _ => Self::parse(value),
+            _ => Self::without_user(value),
         }
     }
+}
+
+fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == separator)?;
+    let (before, rest) = text.split_at_checked(at)?;
+    Some((before, rest.split_first()?.1))
 }
 
 /// Where a request is for.
@@ -100,10 +106,11 @@ fn node(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn port(digits: &[u8]) -> Option<u16> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let add = |port: u16, digit: &u8| {
+        let value = digit.is_ascii_digit().then(|| digit.wrapping_sub(b'0'))?;
+        port.checked_mul(10)?.checked_add(u16::from(value))
+    };
+    digits.iter().try_fold(0, add).filter(|_| !digits.is_empty())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::address::{self, Origin};
 use super::forwarded::Forwarded;
 use super::target::Target;
+use crate::envoy::headers::Headers;
 use std::borrow::Cow;
 
 /// A request's headers of interest. Texts are empty where the header is absent; of several headers
@@ -39,6 +40,24 @@ pub enum RequestProtocol {
     Http,
     /// gRPC.
     Grpc,
+}
+
+impl RequestProtocol {
+    /// What kind of request this is (gRPC over HTTP/2, Requests): a gRPC call is a POST of the content type `application/grpc`,
+    /// maybe with `+` or `;` after, to `/package.Service/Method`.
+    #[must_use]
+    pub fn of(headers: &Headers) -> Self {
+        let is_grpc = match headers.first("content-type").strip_prefix(b"application/grpc") {
+            Some([]) => true,
+            Some([next, ..]) => b"+;".contains(next),
+            None => false,
+        };
+        let is_call = || {
+            headers.first(":method") == b"POST"
+                && RequestHeaders::read(headers.iter()).grpc_method().is_some()
+        };
+        if is_grpc && is_call() { Self::Grpc } else { Self::Http }
+    }
 }
 
 impl<'a> RequestHeaders<'a> {
@@ -82,22 +101,6 @@ impl<'a> RequestHeaders<'a> {
         (request.target_scheme, request.target_authority) = (scheme, authority);
         (request.path, request.query) = (path, query);
         request
-    }
-
-    /// What kind of request this is (gRPC over HTTP/2, Requests): a gRPC call is a POST of the content type `application/grpc`,
-    /// maybe with `+` or `;` after, to `/package.Service/Method`.
-    #[must_use]
-    pub fn protocol(&self) -> RequestProtocol {
-        let is_grpc = match self.content_type.strip_prefix(b"application/grpc") {
-            Some([]) => true,
-            Some([next, ..]) => b"+;".contains(next),
-            None => false,
-        };
-        if is_grpc && self.method == b"POST" && self.grpc_method().is_some() {
-            RequestProtocol::Grpc
-        } else {
-            RequestProtocol::Http
-        }
     }
 
     /// `package.Service/Method`, if the path has exactly these two segments.
@@ -184,6 +187,7 @@ fn non_empty(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envoy::wire::HeaderMap;
 
     fn read<'a>(headers: &'a [(&'a str, &'a str)]) -> RequestHeaders<'a> {
         let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
@@ -301,8 +305,13 @@ mod tests {
             (&[post, grpc], false, "no path"),
         ];
         for (headers, is_grpc, reason) in cases {
-            let request = read(headers);
-            assert_eq!(request.protocol() == RequestProtocol::Grpc, *is_grpc, "{reason}");
+            let names = RequestHeaders::NAMES.into_iter().collect();
+            let headers = Headers::select(HeaderMap::of(headers), &names);
+            assert_eq!(
+                RequestProtocol::of(&headers) == RequestProtocol::Grpc,
+                *is_grpc,
+                "{reason}"
+            );
         }
     }
 

@@ -34,7 +34,7 @@ pub fn is_export(headers: &Headers) -> bool {
         return false;
     }
     let request = RequestHeaders::read(headers.iter());
-    match request.protocol() {
+    match RequestProtocol::of(headers) {
         RequestProtocol::Grpc => {
             request.grpc_method().is_some_and(|method| GRPC_METHODS.contains(&method))
         }

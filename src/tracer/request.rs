@@ -13,6 +13,7 @@ use crate::otlp::{Link, Span};
 use crate::probe::{Needed, RequestSource};
 use crate::propagation::changes::Changes;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
+use crate::semconv::request::RequestProtocol;
 use crate::semconv::{Description, Facts, RequestHeaders, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Part, Sampling};
 use crate::stats::Metric;
@@ -133,7 +134,7 @@ impl Tracer {
         self.stats.count(Metric::Started, 1);
         self.inject(&context, parent.as_ref(), headers.as_ref());
         let (Some(sampling), Some(headers)) = (sampling, headers) else { return None };
-        let protocol = RequestHeaders::read(headers.iter()).protocol();
+        let protocol = RequestProtocol::of(&headers);
         let headers = headers.hold(|name, value| {
             let wanted = self.request_headers.contains(name);
             wanted.then(|| self.conventions.held(name, value, self.max_value_bytes))
@@ -218,13 +219,14 @@ impl Tracer {
     /// Ends a span and queues it. The span of a request that Envoy redirects internally waits for the second pass, which has to bear
     /// the mark that is returned.
     pub fn end(&mut self, span: OpenSpan, values: OutcomeValues) -> Option<Mark> {
-        if values.outcome().is_internal_redirect() {
-            let mark = Mark(self.ids.number());
-            self.redirected.push(Redirected { mark, span, values, since: None });
-            return Some(mark);
+        let outcome = values.outcome();
+        if !outcome.is_internal_redirect() {
+            self.finish(span, outcome);
+            return None;
         }
-        self.finish(span, values.outcome());
-        None
+        let mark = Mark(self.ids.number());
+        self.redirected.push(Redirected { mark, span, values, since: None });
+        Some(mark)
     }
 
     fn finish(&mut self, mut span: OpenSpan, outcome: Outcome<'_>) {
