@@ -85,8 +85,10 @@ need = @command -v $(2) >/dev/null || { echo "peer-$(1) needs $(2): install $(3)
 # $(call debian,PART,COMMAND,PACKAGE)
 debian = @command -v $(2) >/dev/null || { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends $(3); } \
   || { echo "peer-$(1) needs $(2): install $(3)" >&2; exit 1; }
-# What is built from Go's sources: without a C library, and with nothing of this machine in it.
-GO_ENV := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
+# What is built from Go's sources: without a C library, and with nothing of this machine in it. What the compiler keeps of that takes
+# gigabytes and is of no use once all parts are built.
+GO_CACHE := $(CURDIR)/.tools/go-cache
+GO_ENV := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOCACHE=$(GO_CACHE)
 GO_SMALL := -ldflags '-s -w'
 # $(call collector,PART,VERSION): a Collector with the components that tests/peers/PART/builder.yaml lists. The builder writes its source;
 # the versions of all modules are those of the go.mod and go.sum beside it, kept from the builder's own. To renew them: run the builder
@@ -105,6 +107,7 @@ collector_sources = $(addprefix tests/peers/$(1)/,peer.mk builder.yaml go.mod go
 include $(wildcard tests/peers/*/peer.mk)
 
 interop: image envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts
+	rm -rf $(GO_CACHE)
 	cargo test --quiet --locked -p interop -- --test-threads 1
 
 bench: build envoy ## Measure what the filter adds to a request, beside Envoy's own tracer
