@@ -11,6 +11,7 @@ pub mod protocol;
 pub mod retry_after;
 
 use crate::batch::Batch;
+use crate::otlp::gzip::Zlib;
 use answer::{ExportOutcome, Failure};
 use backoff::RetryPolicy;
 use protocol::{Body, Compression, Encoder, Protocol};
@@ -117,9 +118,9 @@ struct Delivery {
 }
 
 impl Exporter {
-    /// An exporter that has nothing to send yet.
+    /// An exporter that has nothing to send yet. `zlib` compresses, where that is configured.
     #[must_use]
-    pub fn new(config: ExporterConfig) -> Self {
+    pub fn new(config: ExporterConfig, zlib: Box<dyn Zlib>) -> Self {
         let user_agent = concat!(
             env!("CARGO_PKG_NAME"),
             "/",
@@ -133,7 +134,7 @@ impl Exporter {
             (":authority", config.authority),
             ("user-agent", user_agent.to_owned()),
         ];
-        let (encoder, encoding) = Encoder::new(config.protocol, config.compression);
+        let (encoder, encoding) = Encoder::new(config.protocol, config.compression, zlib);
         let encoding = encoding.into_iter().map(|(name, value)| (name, value.to_owned()));
         let fixed = fixed.into_iter().chain(encoding);
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value));

@@ -16,6 +16,7 @@ use crate::export::protocol::Protocol;
 use crate::export::{Attempt, ExportCall, Exporter, Ready};
 use crate::id::IdGenerator;
 use crate::otlp::attributes::{Attributes, SpanLimits};
+use crate::otlp::gzip::Zlib;
 use crate::otlp::request::Frame;
 use crate::probe::Probe;
 use crate::propagation::Propagators;
@@ -62,9 +63,15 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// A tracer under this configuration. `resource` is complete: the host's part included.
+    /// A tracer under this configuration. `resource` is complete: the host's part included. `zlib` compresses what is sent, where that
+    /// is configured.
     #[must_use]
-    pub fn new(config: Config, resource: &[(String, AttributeValue)], ids: IdGenerator) -> Self {
+    pub fn new(
+        config: Config,
+        resource: &[(String, AttributeValue)],
+        ids: IdGenerator,
+        zlib: Box<dyn Zlib>,
+    ) -> Self {
         let (propagators, sampler) = (config.propagators, config.sampler);
         let conventions = Conventions::new(config.http);
         let needs = propagators.needs().and(sampler.needs());
@@ -86,7 +93,7 @@ impl Tracer {
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
             health: CollectorHealth::new(&config.exporter),
-            exporter: Exporter::new(config.exporter),
+            exporter: Exporter::new(config.exporter, zlib),
             stats: Stats::default(),
             open: 0,
             open_bytes: 0,

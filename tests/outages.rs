@@ -287,6 +287,8 @@ async fn a_soak_without_a_collector_stays_within_its_memory_and_loses_what_it_sa
     let exported = counters.of("exporter.span.exported");
     assert!(dropped > 0 && exported > 0, "{counters:#?}");
     assert_eq!(exported + dropped, requests, "nothing else is lost: {counters:#?}");
+    let saved = counters.of("exporter.compression.saved_bytes");
+    assert!(saved > 200 * exported, "Envoy's zlib compresses: {counters:#?}");
     assert_eq!(stage.collector.spans().len() as u64, exported, "what is counted did arrive");
     let log = stage.envoy.log();
     assert!(

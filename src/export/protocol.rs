@@ -4,7 +4,7 @@
 //! compresses nor hands over the trailers in which a collector says when to come back, and takes a cluster's name for
 //! something else at times.
 
-use crate::otlp::gzip::Gzip;
+use crate::otlp::gzip::{Gzip, Zlib};
 use crate::otlp::json;
 
 /// `exporter.otlp_http` with its `encoding`, or `exporter.otlp_grpc`.
@@ -34,7 +34,7 @@ pub const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceServic
 #[derive(Debug)]
 pub struct Encoder {
     protocol: Protocol,
-    gzip: Option<Box<Gzip>>,
+    gzip: Option<Gzip>,
     /// The last body, kept for its memory.
     body: Vec<u8>,
 }
@@ -49,11 +49,12 @@ pub struct Body<'a> {
 }
 
 impl Encoder {
-    /// An encoder, and the headers that say how it encodes.
+    /// An encoder, and the headers that say how it encodes. `zlib` compresses.
     #[must_use]
     pub fn new(
         protocol: Protocol,
         compression: Compression,
+        zlib: Box<dyn Zlib>,
     ) -> (Self, Vec<(&'static str, &'static str)>) {
         let content_type = match protocol {
             Protocol::HttpProtobuf => "application/x-protobuf",
@@ -71,7 +72,7 @@ impl Encoder {
                     Protocol::HttpProtobuf | Protocol::HttpJson => ("content-encoding", "gzip"),
                     Protocol::Grpc => ("grpc-encoding", "gzip"),
                 });
-                Some(Box::default())
+                Some(Gzip::new(zlib))
             }
         };
         (Self { protocol, gzip, body: Vec::new() }, headers)
@@ -97,7 +98,7 @@ impl Encoder {
             self.body.extend([u8::from(self.gzip.is_some()), 0, 0, 0, 0]);
         }
         let start = self.body.len();
-        match &mut self.gzip {
+        match &self.gzip {
             Some(gzip) => gzip.compress(message, &mut self.body),
             None => self.body.extend_from_slice(message),
         }
@@ -112,11 +113,16 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::otlp::gzip::tests::Native;
     use flate2::read::GzDecoder;
     use std::io::Read;
 
+    fn encoder_of(protocol: Protocol, compression: Compression) -> Encoder {
+        Encoder::new(protocol, compression, Box::new(Native)).0
+    }
+
     fn headers(protocol: Protocol, compression: Compression) -> Vec<(&'static str, &'static str)> {
-        Encoder::new(protocol, compression).1
+        Encoder::new(protocol, compression, Box::new(Native)).1
     }
 
     #[test]
@@ -152,19 +158,19 @@ mod tests {
         // One resource without anything, and bytes of a field that is not known.
         let request = [&[0x0a, 0x00, 0x7a, 100][..], &[7; 100]].concat();
         let [plain, zipped] = [Compression::None, Compression::Gzip];
-        let mut encoder = Encoder::new(Protocol::HttpProtobuf, plain).0;
+        let mut encoder = encoder_of(Protocol::HttpProtobuf, plain);
         assert_eq!(encoder.encode(&request), Body { bytes: &request, saved: 0 });
 
-        let mut encoder = Encoder::new(Protocol::HttpJson, plain).0;
+        let mut encoder = encoder_of(Protocol::HttpJson, plain);
         let body = encoder.encode(&request);
         assert_eq!(body.bytes, br#"{"resourceSpans":[{}]}"#);
         assert_eq!(body.saved, 0);
 
-        let mut encoder = Encoder::new(Protocol::Grpc, plain).0;
+        let mut encoder = encoder_of(Protocol::Grpc, plain);
         let framed = [&[0, 0, 0, 0, 104][..], &request].concat();
         assert_eq!(encoder.encode(&request), Body { bytes: &framed, saved: 0 });
 
-        let mut encoder = Encoder::new(Protocol::Grpc, zipped).0;
+        let mut encoder = encoder_of(Protocol::Grpc, zipped);
         for pass in 0..2 {
             let body = encoder.encode(&request);
             let (head, message) = body.bytes.split_first_chunk::<5>().expect("a frame");

@@ -1,5 +1,6 @@
 use super::answer::AnswerStatus;
 use super::*;
+use crate::otlp::gzip::tests::Native;
 use crate::otlp::response::PartialSuccess;
 
 const INITIAL: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ fn exporter() -> Exporter {
         timeout: Duration::from_secs(10),
         retry,
     };
-    Exporter::new(config)
+    Exporter::new(config, Box::new(Native))
 }
 
 fn at(seconds: u64) -> Duration {

@@ -2,7 +2,7 @@
 
 use super::process::{self, Unsent};
 use super::running::{Release, Running, TICK};
-use super::source::{self, Clock};
+use super::source::{self, Clock, HostZlib};
 use super::stream::Stream;
 use crate::config::{Config, Environment};
 use crate::host;
@@ -94,7 +94,7 @@ impl RootContext for Root {
         let node = source::node();
         config.span_kind = config.span_kind.on(&node);
         let resource = resource::attributes(&config.resource, &node, &instance);
-        let tracer = Tracer::new(config, &resource, ids);
+        let tracer = Tracer::new(config, &resource, ids, Box::new(HostZlib));
         let running = Rc::new(Running::new(tracer, self.clock, unsent, registration));
         self.filters.add(self.id, plugin, Some(Rc::clone(&running)));
         self.running = Some(running);

@@ -4,6 +4,7 @@ use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
 use crate::host;
 use crate::lifecycle::registry::UnixTime;
+use crate::otlp::gzip::Zlib;
 use crate::probe::RequestSource;
 use crate::tracer::Mark;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,6 +28,16 @@ impl Clock {
 /// The time that all VMs have in common.
 pub(super) fn unix_time() -> UnixTime {
     UnixTime::new(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
+}
+
+/// The host's own zlib.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostZlib;
+
+impl Zlib for HostZlib {
+    fn compress(&self, input: &[u8]) -> Option<Vec<u8>> {
+        host::foreign_function("compress", input)
+    }
 }
 
 /// The request of the current stream context.

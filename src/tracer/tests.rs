@@ -8,6 +8,7 @@ use super::*;
 use crate::config::Environment;
 use crate::envoy::attributes::{OUTCOME, OutcomeValues};
 use crate::envoy::wire::HeaderMap;
+use crate::otlp::gzip::tests::Native;
 use crate::probe::RequestSource;
 use crate::propagation::changes::HeaderChange;
 use crate::span::OpenSpan;
@@ -20,7 +21,7 @@ use std::cell::RefCell;
 fn tracer(json: &str) -> Tracer {
     let config = Config::parse(json.as_bytes(), &Environment::default()).expect(json).config;
     let resource = [("service.name".to_owned(), AttributeValue::String("shop".to_owned()))];
-    Tracer::new(config, &resource, IdGenerator::from_seed([7; 32]))
+    Tracer::new(config, &resource, IdGenerator::from_seed([7; 32]), Box::new(Native))
 }
 
 /// A request that notes what it is asked for.
