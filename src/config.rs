@@ -16,6 +16,7 @@ mod instrumentation;
 mod json;
 mod limits;
 mod list;
+mod outcome;
 mod propagator;
 mod resource;
 mod sampler;
@@ -31,7 +32,8 @@ pub use list::ListError;
 use crate::batch::BatchLimits;
 use crate::export::ExporterConfig;
 use crate::otlp::attributes::SpanLimits;
-use crate::propagation::Propagators;
+use crate::outcome::OutcomeConfig;
+use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
@@ -63,6 +65,10 @@ pub struct Config {
     pub max_open_bytes: usize,
     /// `envoy.span_kind`.
     pub span_kind: SpanKindSetting,
+    /// `envoy.unsampled`.
+    pub unsampled: Unsampled,
+    /// `envoy.details`, `envoy.start_time`.
+    pub outcome: OutcomeConfig,
     /// `envoy.trace_telemetry_exports`.
     pub telemetry_exports: TelemetryExports,
 }

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod attributes;
+pub mod connections;
 pub mod flags;
 pub mod headers;
 pub mod node;

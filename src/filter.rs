@@ -4,7 +4,6 @@
 
 mod answer;
 mod metrics;
-mod outcomes;
 mod process;
 mod root;
 mod running;

@@ -9,10 +9,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use std::time::Duration;
 
-/// Whether a request header is there. Costs little if it is not.
+/// The first value of a request header. Costs little if it is not there.
 #[must_use]
-pub fn has_request_header(name: &str) -> bool {
-    header(MapType::HttpRequestHeaders, name).is_some()
+pub fn request_header(name: &str) -> Option<Vec<u8>> {
+    header(MapType::HttpRequestHeaders, name)
 }
 
 /// The request's headers, in the layout of a header map: while it starts, or in the access log's callback.
@@ -59,7 +59,7 @@ pub fn remove_request_header(name: &str) {
 
 /// The value of an attribute; its path's parts are joined by NULs.
 #[must_use]
-pub fn property(path: &str) -> Option<Vec<u8>> {
+pub fn property(path: &[u8]) -> Option<Vec<u8>> {
     returned(|data, size| {
         // SAFETY: the path is a valid slice; the host writes one pointer and one length.
         unsafe { abi::proxy_get_property(path.as_ptr(), path.len(), data, size) }

@@ -41,6 +41,7 @@ pub mod id;
 pub mod json;
 pub mod lifecycle;
 pub mod otlp;
+pub mod outcome;
 pub mod probe;
 pub mod propagation;
 pub mod resource;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// A request that starts, as whoever holds it can be asked. Each answer has a price: a host call.
 pub trait RequestSource {
-    /// Whether a header is there. Costs little if it is not.
-    fn has_header(&self, name: &str) -> bool;
+    /// The first value of a header. Costs little if it is not there.
+    fn header(&self, name: &str) -> Option<Vec<u8>>;
 
     /// All headers.
     fn headers(&self) -> HeaderMap;
@@ -19,6 +19,9 @@ pub trait RequestSource {
 
     /// The time since any fixed moment.
     fn now(&self) -> Duration;
+
+    /// The time since the Unix epoch.
+    fn unix_time(&self) -> Duration;
 
     /// What the passes before this one have left of it, if the host redirected the request internally: the marks that
     /// [`crate::tracer::Tracer::end`] gave, in their order. No caller can send it.
@@ -67,6 +70,17 @@ pub enum Presence {
     Present,
     /// Nobody has asked.
     Unknown,
+}
+
+/// What a look at a request's headers gave.
+#[derive(Debug)]
+pub enum Look {
+    /// No header is there that would carry a context.
+    NoCarrier,
+    /// The first value of one of them is all that has to be known.
+    Enough,
+    /// Those that somebody reads.
+    Headers(Headers),
 }
 
 /// What is known of a request's headers.
@@ -153,16 +167,22 @@ impl Probe {
         Self { needs, names, last: Needed::NoMore }
     }
 
-    /// The headers that somebody reads, if all have to be known. None: no header is there that would carry a context.
-    pub fn headers(&self, request: &impl RequestSource) -> Option<Headers> {
-        let all = match (&self.needs.headers, self.last) {
-            (HeaderNeeds::All, _) | (_, Needed::AllHeaders) => true,
+    /// Looks at the headers, as far as has to be. `is_enough` says whether a carrier's value is all that has to be known.
+    pub fn look(&self, request: &impl RequestSource, is_enough: impl Fn(&[u8]) -> bool) -> Look {
+        let carrier = match (&self.needs.headers, self.last) {
+            (HeaderNeeds::All, _) | (_, Needed::AllHeaders) => None,
+            (HeaderNeeds::Nothing, Needed::NoMore) => return Look::NoCarrier,
             (HeaderNeeds::Presence(names), Needed::NoMore) => {
-                names.iter().any(|name| request.has_header(name))
+                match names.iter().find_map(|name| request.header(name)) {
+                    None => return Look::NoCarrier,
+                    carrier => carrier,
+                }
             }
-            (HeaderNeeds::Nothing, Needed::NoMore) => false,
         };
-        all.then(|| self.all_headers(request))
+        if carrier.is_some_and(|carrier| is_enough(&carrier)) {
+            return Look::Enough;
+        }
+        Look::Headers(self.all_headers(request))
     }
 
     /// The headers that somebody reads.

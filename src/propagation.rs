@@ -26,6 +26,9 @@ pub trait Propagator: fmt::Debug + Sync {
     /// The caller's context, if the headers hold a valid one.
     fn extract(&self, headers: &Headers) -> Option<SpanContext>;
 
+    /// Whether this value of one of its carriers is all that has to be known: it holds a valid context that is not sampled.
+    fn is_unsampled(&self, carrier: &[u8]) -> bool;
+
     /// Writes a context. `parent` is what the request came with, in whatever format.
     fn inject(
         &self,
@@ -34,6 +37,29 @@ pub trait Propagator: fmt::Debug + Sync {
         known: Known<'_>,
         changes: &mut Changes,
     );
+}
+
+/// `envoy.unsampled`: what a request that is let go goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsampled {
+    /// A context of our own, not sampled.
+    Inject,
+    /// What came, untouched (W3C Trace Context, section 4.3: who takes no part); where nothing came, a context of our own, not sampled.
+    PassThrough,
+    /// What came, untouched. Where nothing came, nothing: whoever comes next decides.
+    Defer,
+}
+
+impl Unsampled {
+    /// Whether the headers stay as they are.
+    #[must_use]
+    pub fn leaves(self, parent: Option<&SpanContext>) -> bool {
+        match self {
+            Self::Inject => false,
+            Self::PassThrough => parent.is_some(),
+            Self::Defer => true,
+        }
+    }
 }
 
 /// All formats that there are.
@@ -61,6 +87,13 @@ impl Propagators {
     #[must_use]
     pub fn extract(&self, headers: &Headers) -> Option<SpanContext> {
         self.0.iter().find_map(|format| format.extract(headers))
+    }
+
+    /// Whether this value of a carrier is all that has to be known: it holds a valid context that is not sampled, and no other format is
+    /// read that might hold another one.
+    #[must_use]
+    pub fn is_unsampled(&self, carrier: &[u8]) -> bool {
+        matches!(self.0.as_slice(), [format] if format.is_unsampled(carrier))
     }
 
     /// Writes a context in each format.

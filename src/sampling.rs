@@ -25,6 +25,11 @@ pub trait Sampler: fmt::Debug {
         Needs::default()
     }
 
+    /// Whether it lets every request go whose parent is not sampled, whatever else is known of it.
+    fn lets_unsampled_go(&self) -> bool {
+        false
+    }
+
     /// Decides when a request starts.
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict;
 
@@ -174,6 +179,10 @@ impl Sampler for AlwaysOn {
 pub struct AlwaysOff;
 
 impl Sampler for AlwaysOff {
+    fn lets_unsampled_go(&self) -> bool {
+        true
+    }
+
     fn decide(&self, _: &SamplingInput<'_>) -> Verdict {
         Verdict::LetGo(Probability::Certain)
     }

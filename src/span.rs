@@ -11,6 +11,7 @@ use crate::otlp::{Link, Parent, SpanKind};
 use crate::semconv::Facts;
 use crate::semconv::grpc::StatusCode;
 use crate::semconv::request::RequestProtocol;
+use std::time::Duration;
 
 /// A span, or two, of a request that has not ended.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct OpenSpan {
     identity: Identity,
     /// The caller's span, if the trace was continued.
     parent: Option<SpanId>,
+    /// When it was seen to begin; none of a request that ended before.
+    start: Option<Start>,
     links: Vec<Link>,
     sampling: Sampling,
     headers: Headers,
@@ -25,6 +28,15 @@ pub struct OpenSpan {
     /// Attributes that it will lack, since they were not held.
     dropped_attributes: u32,
     rpc: Rpc,
+}
+
+/// When a request was seen to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Since the Unix epoch.
+    pub unix: Duration,
+    /// Since the fixed moment of the clock that will say when it ends.
+    pub at: Duration,
 }
 
 /// Who a request is in its trace.
@@ -85,6 +97,7 @@ impl OpenSpan {
         Self {
             identity,
             parent,
+            start: None,
             links: Vec::new(),
             sampling,
             headers,
@@ -113,6 +126,18 @@ impl OpenSpan {
             + links.sum::<usize>()
             + self.headers.size()
             + self.response_headers.size()
+    }
+
+    /// The same, and it was seen to begin then.
+    #[must_use]
+    pub fn started(self, start: Start) -> Self {
+        Self { start: Some(start), ..self }
+    }
+
+    /// When it was seen to begin.
+    #[must_use]
+    pub fn start(&self) -> Option<Start> {
+        self.start
     }
 
     /// The same, and it has to do with these.
@@ -180,6 +205,12 @@ impl OpenSpan {
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         matches!(self.rpc, Rpc::Grpc(_))
+    }
+
+    /// Whether it is a gRPC call that, as far as is known, did not succeed.
+    #[must_use]
+    pub fn is_failed_call(&self) -> bool {
+        matches!(self.rpc, Rpc::Grpc(status) if status != Some(StatusCode::OK))
     }
 
     /// Notes the value of `grpc-status`, from the trailers or from a response of headers only.

@@ -2,6 +2,7 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
+mod clock;
 mod lifecycle;
 mod request;
 
@@ -18,13 +19,15 @@ use crate::id::IdGenerator;
 use crate::otlp::attributes::{Attributes, SpanLimits};
 use crate::otlp::gzip::Zlib;
 use crate::otlp::request::Frame;
+use crate::outcome::OutcomeReader;
 use crate::probe::Probe;
-use crate::propagation::Propagators;
 use crate::propagation::changes::Changes;
+use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
 use crate::sampling::Sampler;
 use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
+use clock::UnixClock;
 use request::Redirected;
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use std::time::Duration;
 pub struct Tracer {
     propagators: Propagators,
     sampler: Box<dyn Sampler>,
+    unsampled: Unsampled,
     probe: Probe,
     conventions: Conventions,
     span_kind: SpanKindSetting,
@@ -60,6 +64,8 @@ pub struct Tracer {
     /// Spans whose requests may go on as internal redirects.
     redirected: Vec<Redirected>,
     health: CollectorHealth,
+    outcomes: OutcomeReader,
+    clock: UnixClock,
 }
 
 impl Tracer {
@@ -85,6 +91,7 @@ impl Tracer {
             max_open_bytes: config.max_open_bytes,
             propagators,
             sampler,
+            unsampled: config.unsampled,
             conventions,
             span_kind: config.span_kind,
             telemetry_exports: config.telemetry_exports,
@@ -98,6 +105,8 @@ impl Tracer {
             open: 0,
             open_bytes: 0,
             redirected: Vec::new(),
+            outcomes: OutcomeReader::new(config.outcome),
+            clock: UnixClock::default(),
         }
     }
 

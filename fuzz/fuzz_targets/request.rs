@@ -5,9 +5,11 @@ use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otel_proxy_wasm::config::{Config, Environment};
 use otel_proxy_wasm::context::{SpanContext, TraceFlags, TraceState};
-use otel_proxy_wasm::envoy::attributes::OutcomeValues;
+use otel_proxy_wasm::envoy::attributes::{OutcomeValues, TrafficDirection, response_code};
+use otel_proxy_wasm::envoy::connections::Connection;
+use otel_proxy_wasm::envoy::flags::ResponseFlags;
 use otel_proxy_wasm::envoy::headers::Headers;
-use otel_proxy_wasm::envoy::wire::HeaderMap;
+use otel_proxy_wasm::envoy::wire::{HeaderMap, number};
 use otel_proxy_wasm::id::{SpanId, TraceId};
 use otel_proxy_wasm::otlp::attributes::Attributes;
 use otel_proxy_wasm::otlp::request::Frame;
@@ -25,7 +27,20 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let names = conventions.request_headers().collect();
     let [of_request, of_response] = [&headers, &response_headers]
         .map(|map| Headers::select(HeaderMap::new(map.clone()), &names));
-    let values = OutcomeValues::Single(outcome);
+    let mut outcome = outcome.into_iter();
+    let mut next = || outcome.next().unwrap_or_default();
+    let values = OutcomeValues {
+        start: number(&next()),
+        duration: number(&next()),
+        response_code: response_code(&next()),
+        response_flags: ResponseFlags::from_bits(number(&next())),
+        connection: Connection {
+            source_address: next().into(),
+            protocol: next().into(),
+            listener_direction: TrafficDirection::read(&next()),
+        },
+        details: std::array::from_fn(|_| next()),
+    };
     let status = (!status.is_empty()).then(|| StatusCode::parse(status));
     let protocol = RequestProtocol::of(&of_request);
     let facts = Facts::read(protocol, &of_request, &of_response, status, values.outcome());

@@ -7,7 +7,9 @@ use super::environment::Variables;
 use super::error::ConfigError;
 use super::value::{Value, boolean};
 use super::words::{Words, joined};
-use super::{Config, batch, exporter, instrumentation, limits, propagator, resource, sampler};
+use super::{
+    Config, batch, exporter, instrumentation, limits, outcome, propagator, resource, sampler,
+};
 use crate::semconv::{SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
 
@@ -80,8 +82,8 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         Ok((processor, limits, sampler::read(provider, variables)?))
     })?;
     let mut http = root.take_object("instrumentation/development", instrumentation::read)?;
-    let (span_kind, max_open_bytes, telemetry_exports, batch, exporter) =
-        root.take_object("envoy", |envoy| {
+    let (span_kind, max_open_bytes, unsampled, outcome, telemetry_exports, batch, exporter) = root
+        .take_object("envoy", |envoy| {
             envoy.unsupported(&[
                 "incoming",
                 "outgoing",
@@ -97,6 +99,8 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
                 envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
             let max_open_bytes = envoy
                 .take_as("max_open_bytes", |bytes| bytes.count(MIN_OPEN_BYTES..=MAX_OPEN_BYTES))?;
+            let unsampled = propagator::unsampled(envoy)?;
+            let outcome = outcome::read(envoy)?;
             instrumentation::redact_common_secrets(envoy, &mut http)?;
             let exports = match envoy.take_as("trace_telemetry_exports", Cursor::bool)? {
                 Some(true) => TelemetryExports::Traced,
@@ -107,7 +111,8 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
                 Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
             })?;
             let kind = kind.unwrap_or(SpanKindSetting::Auto);
-            Ok((kind, max_open_bytes.unwrap_or(OPEN_BYTES), exports, batch, exporter))
+            let max_open_bytes = max_open_bytes.unwrap_or(OPEN_BYTES);
+            Ok((kind, max_open_bytes, unsampled, outcome, exports, batch, exporter))
         })?;
     // Other implementations find theirs there; editors find the schema.
     root.take_for_nothing(&["distribution"], Cursor::any_object)?;
@@ -124,6 +129,8 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         http,
         max_open_bytes,
         span_kind,
+        unsampled,
+        outcome,
         telemetry_exports,
     })
 }

@@ -5,9 +5,9 @@
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
-use super::words::{listed, meaning_in_any_case};
+use super::words::{Words, listed, meaning_in_any_case};
 use crate::propagation::trace_context::TraceContext;
-use crate::propagation::{FORMATS, Propagator, Propagators};
+use crate::propagation::{FORMATS, Propagator, Propagators, Unsampled};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,18 @@ fn in_lists() -> Vec<(&'static str, Named)> {
 }
 
 const UNSUPPORTED: &[&str] = &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"];
+
+const UNSAMPLED: &Words<Unsampled> = &[
+    ("inject", Unsampled::Inject),
+    ("pass_through", Unsampled::PassThrough),
+    ("defer", Unsampled::Defer),
+];
+
+/// `envoy.unsampled`.
+pub(super) fn unsampled(envoy: &mut Object<'_>) -> Result<Unsampled, ConfigError> {
+    let unsampled = envoy.take_as("unsampled", |unsampled| unsampled.word(UNSAMPLED, &[]))?;
+    Ok(unsampled.unwrap_or(Unsampled::Inject))
+}
 
 /// What the document names, or else the variable, or else Trace Context.
 pub(super) fn read(

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::batch::QueueFullPolicy;
+use crate::envoy::attributes::{Detail, Details};
 use crate::export::protocol::{Compression, Protocol};
+use crate::outcome::StartTime;
 use crate::sampling::{AlwaysOn, ParentBased, Threshold, TraceIdRatio};
 use std::time::Duration;
 
@@ -115,6 +117,35 @@ fn every_key_is_read() {
     assert_eq!(config.exporter.cluster, "outbound|4318||otel");
     assert_eq!(config.max_open_bytes, 1_000_000);
     assert_eq!(config.span_kind, SpanKindSetting::Client);
+    assert_eq!(config.unsampled, Unsampled::PassThrough);
+    let details = Details::NONE.with(Detail::RouteName).with(Detail::ClusterName);
+    assert_eq!(config.outcome, OutcomeConfig { details, start_time: StartTime::Request });
+}
+
+#[test]
+fn details_are_named_as_in_spans() {
+    let all = OutcomeConfig { details: Details::ALL, start_time: StartTime::Auto };
+    let names = [
+        "envoy.response_code_details",
+        "envoy.upstream_address",
+        "envoy.request_attempt_count",
+        "envoy.cluster_name",
+        "envoy.route_name",
+    ];
+    let each = names.map(|name| format!("[\"{name}\"]"));
+    let mut cases = vec![
+        ("null", Details::ALL, "nothing is said"),
+        (r#""always""#, Details::ALL, "always"),
+        (r#""failures""#, Details::NONE, "of failures alone"),
+        ("[]", Details::NONE, "an empty list"),
+    ];
+    for (name, detail) in each.iter().zip(Detail::ALL) {
+        cases.push((name, Details::NONE.with(detail), name));
+    }
+    for (json, details, reason) in cases {
+        let config = parse(&format!(r#"{{"envoy": {{"details": {json}}}}}"#)).expect(reason);
+        assert_eq!(config.outcome, OutcomeConfig { details, ..all }, "{reason}");
+    }
 }
 
 #[test]

@@ -1,24 +1,81 @@
 //! Envoy's attributes that tell how a request ended: their names, and what their values say.
+//!
+//! Which of them are read is decided elsewhere (`tracer`).
 
 use super::address;
+use super::connections::Connection;
 use super::flags::ResponseFlags;
-use super::wire::{elements, number};
+use super::wire::number;
 
-/// The attributes, in the order in which [`Outcome::read`] takes their values.
-pub const OUTCOME: [&str; 12] = [
-    "request.time",
-    "request.duration",
-    "response.code",
-    "response.flags",
-    "response.code_details",
-    "request.protocol",
-    "source.address",
-    "upstream.address",
-    "upstream.request_attempt_count",
-    "xds.cluster_name",
-    "xds.route_name",
-    "xds.listener_direction",
-];
+/// When the request began, in nanoseconds since the Unix epoch.
+pub const REQUEST_TIME: &str = "request.time";
+/// How long it took, in nanoseconds.
+pub const REQUEST_DURATION: &str = "request.duration";
+/// The response's status; none if there was no response.
+pub const RESPONSE_CODE: &str = "response.code";
+/// The response flags.
+pub const RESPONSE_FLAGS: &str = "response.flags";
+
+/// What Envoy knows of a request beside the exchange itself. Each has its price: a host call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// `response.code_details`.
+    ResponseCodeDetails,
+    /// `upstream.address`.
+    UpstreamAddress,
+    /// `upstream.request_attempt_count`.
+    RequestAttemptCount,
+    /// `xds.cluster_name`.
+    ClusterName,
+    /// `xds.route_name`.
+    RouteName,
+}
+
+/// Some details.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Details(u8); // Invariant: a bit for each of `Detail::ALL`.
+
+impl Detail {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::ResponseCodeDetails,
+        Self::UpstreamAddress,
+        Self::RequestAttemptCount,
+        Self::ClusterName,
+        Self::RouteName,
+    ];
+
+    /// Its attribute.
+    #[must_use]
+    pub fn attribute(self) -> &'static str {
+        match self {
+            Self::ResponseCodeDetails => "response.code_details",
+            Self::UpstreamAddress => "upstream.address",
+            Self::RequestAttemptCount => "upstream.request_attempt_count",
+            Self::ClusterName => "xds.cluster_name",
+            Self::RouteName => "xds.route_name",
+        }
+    }
+}
+
+impl Details {
+    /// Not one.
+    pub const NONE: Self = Self(0);
+    /// Every one.
+    pub const ALL: Self = Self(0b1_1111);
+
+    /// These and one more.
+    #[must_use]
+    pub const fn with(self, detail: Detail) -> Self {
+        Self(self.0 | 1 << detail as u8)
+    }
+
+    /// Whether it is among them.
+    #[must_use]
+    pub fn contains(self, detail: Detail) -> bool {
+        self.0 >> detail as u8 & 1 == 1
+    }
+}
 
 /// The details of a request that took longer than its route's or listener's `max_stream_duration`, or its `grpc-timeout`.
 const MAX_DURATION_TIMEOUT: &str = "max_duration_timeout";
@@ -35,21 +92,41 @@ pub enum TrafficDirection {
     Outbound,
 }
 
-/// The values of [`OUTCOME`], as the host gave them.
-#[derive(Debug)]
-pub enum OutcomeValues {
-    /// One answer for all: a CEL list.
-    List(Vec<u8>),
-    /// One answer each; empty where there is none.
-    Single(Vec<Vec<u8>>),
+impl TrafficDirection {
+    /// What the value of `xds.listener_direction` says.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Self {
+        match number(value) {
+            1 => Self::Inbound,
+            2 => Self::Outbound,
+            _ => Self::Unspecified,
+        }
+    }
+}
+
+/// What was read of a request when it had ended.
+#[derive(Clone, Debug, Default)]
+pub struct OutcomeValues {
+    /// The start, in nanoseconds since the Unix epoch.
+    pub start: u64,
+    /// The duration, in nanoseconds.
+    pub duration: u64,
+    /// The status of the response, if there was one.
+    pub response_code: Option<u16>,
+    /// The response flags.
+    pub response_flags: ResponseFlags,
+    /// The connection that it came over.
+    pub connection: Connection,
+    /// In the order of [`Detail::ALL`]; empty where nothing was read.
+    pub details: [Vec<u8>; Detail::ALL.len()],
 }
 
 /// What Envoy knows of a request when it has ended. Texts are empty where it knows nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome<'a> {
-    /// `request.time`: the start, in nanoseconds since the Unix epoch.
+    /// The start, in nanoseconds since the Unix epoch.
     pub start: u64,
-    /// `request.duration`, in nanoseconds.
+    /// The duration, in nanoseconds.
     pub duration: u64,
     /// `response.code`, if there was a response.
     pub response_code: Option<u16>,
@@ -77,38 +154,32 @@ impl OutcomeValues {
     /// The outcome that the values tell.
     #[must_use]
     pub fn outcome(&self) -> Outcome<'_> {
-        match self {
-            Self::List(bytes) => Outcome::read(elements(bytes)),
-            Self::Single(values) => Outcome::read(values.iter().map(Vec::as_slice)),
+        let [response_code_details, upstream_address, attempts, cluster_name, route_name] =
+            self.details.each_ref().map(Vec::as_slice);
+        Outcome {
+            start: self.start,
+            duration: self.duration,
+            response_code: self.response_code,
+            response_flags: self.response_flags,
+            response_code_details,
+            protocol: &self.connection.protocol,
+            source_address: address::within(&self.connection.source_address),
+            upstream_address: address::within(upstream_address),
+            request_attempt_count: u32::try_from(number(attempts)).unwrap_or_default(),
+            cluster_name,
+            route_name,
+            listener_direction: self.connection.listener_direction,
         }
     }
 }
 
-impl<'a> Outcome<'a> {
-    /// Reads values in the order of [`OUTCOME`]; those that are missing say nothing.
-    fn read(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut next = || values.next().unwrap_or_default();
-        // The fields are read in the order in which they are written here.
-        Self {
-            start: number(next()),
-            duration: number(next()),
-            response_code: u16::try_from(number(next())).ok().filter(|code| *code > 0),
-            response_flags: ResponseFlags::from_bits(number(next())),
-            response_code_details: next(),
-            protocol: next(),
-            source_address: address::within(next()),
-            upstream_address: address::within(next()),
-            request_attempt_count: u32::try_from(number(next())).unwrap_or_default(),
-            cluster_name: next(),
-            route_name: next(),
-            listener_direction: match number(next()) {
-                1 => TrafficDirection::Inbound,
-                2 => TrafficDirection::Outbound,
-                _ => TrafficDirection::Unspecified,
-            },
-        }
-    }
+/// The status that the value of [`RESPONSE_CODE`] says.
+#[must_use]
+pub fn response_code(value: &[u8]) -> Option<u16> {
+    u16::try_from(number(value)).ok().filter(|code| *code > 0)
+}
 
+impl Outcome<'_> {
     /// What cut the request off, if anything did: a response flag, or `max_duration_timeout`, for which Envoy has none.
     #[must_use]
     pub fn interruption(&self) -> Option<&'static str> {
@@ -148,25 +219,32 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_in_the_order_of_the_attributes() {
-        let value = |name: &&str| match *name {
-            "request.time" => bytes(1),
-            "request.duration" => bytes(7),
-            "response.code" => bytes(503),
-            "response.flags" => bytes(32),
-            "upstream.request_attempt_count" => bytes(3),
-            "xds.listener_direction" => bytes(2),
-            text => text.as_bytes().to_vec(),
+    fn each_detail_has_its_place() {
+        let connection = Connection {
+            source_address: b"10.0.0.1:80".as_slice().into(),
+            protocol: b"HTTP/2".as_slice().into(),
+            listener_direction: TrafficDirection::Outbound,
         };
-        let values = OutcomeValues::Single(OUTCOME.iter().map(value).collect());
+        let value = |detail: Detail| match detail {
+            Detail::RequestAttemptCount => bytes(3),
+            text => text.attribute().into(),
+        };
+        let values = OutcomeValues {
+            start: 1,
+            duration: 7,
+            response_code: Some(503),
+            response_flags: ResponseFlags::from_bits(32),
+            connection,
+            details: Detail::ALL.map(value),
+        };
         let expected = Outcome {
             start: 1,
             duration: 7,
             response_code: Some(503),
             response_flags: ResponseFlags::from_bits(32),
             response_code_details: b"response.code_details",
-            protocol: b"request.protocol",
-            source_address: b"source.address",
+            protocol: b"HTTP/2",
+            source_address: b"10.0.0.1:80",
             upstream_address: b"upstream.address",
             request_attempt_count: 3,
             cluster_name: b"xds.cluster_name",
@@ -174,6 +252,28 @@ mod tests {
             listener_direction: TrafficDirection::Outbound,
         };
         assert_eq!(values.outcome(), expected);
+        assert_eq!(OutcomeValues::default().outcome(), Outcome::default(), "nothing was read");
+    }
+
+    #[test]
+    fn details_are_told_apart() {
+        let all = Detail::ALL.into_iter().fold(Details::default(), Details::with);
+        assert_eq!(all, Details::ALL, "each of them");
+        for detail in Detail::ALL {
+            let one = Details::default().with(detail);
+            let contained: Vec<_> =
+                Detail::ALL.into_iter().filter(|other| one.contains(*other)).collect();
+            assert_eq!(contained, [detail]);
+        }
+    }
+
+    #[test]
+    fn a_status_may_be_absent() {
+        let cases = [(200, Some(200), "a status"), (0, None, "none"), (65_536, None, "no status")];
+        for (value, expected, reason) in cases {
+            assert_eq!(response_code(&bytes(value)), expected, "{reason}");
+        }
+        assert_eq!(response_code(b""), None, "not set");
     }
 
     #[test]
@@ -200,13 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn absent_values_are_no_values() {
-        let values = OutcomeValues::Single(vec![Vec::new(); OUTCOME.len()]);
-        assert_eq!(values.outcome(), Outcome::default(), "unset attributes");
-        assert_eq!(OutcomeValues::List(Vec::new()).outcome(), Outcome::default(), "no list");
-    }
-
-    #[test]
     fn a_direction_is_one_of_two() {
         let cases = [
             (0, TrafficDirection::Unspecified, "not said"),
@@ -215,10 +308,7 @@ mod tests {
             (3, TrafficDirection::Unspecified, "a direction of a later Envoy"),
         ];
         for (value, expected, reason) in cases {
-            let mut values = vec![Vec::new(); OUTCOME.len()];
-            values[OUTCOME.len() - 1] = bytes(value);
-            let values = OutcomeValues::Single(values);
-            assert_eq!(values.outcome().listener_direction, expected, "{reason}");
+            assert_eq!(TrafficDirection::read(&bytes(value)), expected, "{reason}");
         }
     }
 }

@@ -86,11 +86,6 @@ impl<'a> Iterator for Pairs<'a> {
 
 impl FusedIterator for Pairs<'_> {}
 
-/// A list of CEL values: the layout of [`Pairs`], with each element in a key's place.
-pub fn elements(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Pairs::new(bytes).map(|(element, _)| element)
-}
-
 /// A number of 64 bits, little-endian; zero where there is none.
 #[must_use]
 pub fn number(bytes: &[u8]) -> u64 {

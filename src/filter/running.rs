@@ -2,7 +2,6 @@
 
 use super::answer;
 use super::metrics::Metrics;
-use super::outcomes::OutcomeReader;
 use super::process::{self, Unsent};
 use super::source::{self, Clock, HostRequest};
 use crate::export::ExportCall;
@@ -31,7 +30,6 @@ const MAX_DELIVERY: Duration = Duration::from_secs(15);
 pub struct Running {
     tracer: RefCell<Tracer>,
     clock: Clock,
-    outcomes: OutcomeReader,
     metrics: Metrics,
     next_tick: Cell<NextTick>,
     unsent: Unsent,
@@ -77,7 +75,6 @@ impl Running {
         Self {
             tracer: RefCell::new(tracer),
             clock,
-            outcomes: OutcomeReader::new(),
             metrics: Metrics::define(),
             next_tick: Cell::new(NextTick::Usual),
             unsent,
@@ -115,9 +112,8 @@ impl Running {
 
     /// Ends a request.
     pub(super) fn end(&self, span: OpenSpan) {
-        let values = self.outcomes.read();
         let mut tracer = self.tracer.borrow_mut();
-        if let Some(mark) = tracer.end(span, values) {
+        if let Some(mark) = tracer.end(span, &HostRequest(self.clock)) {
             source::leave_mark(mark);
         }
         if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {

@@ -5,6 +5,7 @@ use crate::envoy::wire::HeaderMap;
 use crate::host;
 use crate::lifecycle::registry::UnixTime;
 use crate::otlp::gzip::Zlib;
+use crate::outcome::EndedRequest;
 use crate::probe::RequestSource;
 use crate::tracer::Mark;
 use std::time::{Duration, Instant, SystemTime};
@@ -45,8 +46,8 @@ impl Zlib for HostZlib {
 pub(super) struct HostRequest(pub(super) Clock);
 
 impl RequestSource for HostRequest {
-    fn has_header(&self, name: &str) -> bool {
-        host::has_request_header(name)
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        host::request_header(name)
     }
 
     fn headers(&self) -> HeaderMap {
@@ -61,8 +62,22 @@ impl RequestSource for HostRequest {
         self.0.now()
     }
 
+    fn unix_time(&self) -> Duration {
+        SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
+    }
+
     fn marks(&self) -> Vec<u8> {
         attribute(MARKS)
+    }
+}
+
+impl EndedRequest for HostRequest {
+    fn attribute(&self, name: &str) -> Vec<u8> {
+        attribute(name)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now()
     }
 }
 
@@ -91,14 +106,22 @@ pub(super) fn response_headers() -> HeaderMap {
     HeaderMap::new(host::response_headers())
 }
 
+/// The length of no attribute's name is more than this.
+const LONGEST_ATTRIBUTE: usize = 64;
+
 /// The value of an attribute; empty if it is not set.
 pub(super) fn attribute(name: &str) -> Vec<u8> {
-    host::property(&name.replace('.', "\0")).unwrap_or_default()
+    // On the stack: several are read of each request that is kept.
+    let mut path = [0; LONGEST_ATTRIBUTE];
+    for (part, byte) in path.iter_mut().zip(name.bytes()) {
+        *part = if byte == b'.' { 0 } else { byte };
+    }
+    path.get(..name.len()).and_then(host::property).unwrap_or_default()
 }
 
 /// What this Envoy says of itself.
 pub(super) fn node() -> Node {
-    Node::read(|path| host::property(&path.join("\0")))
+    Node::read(|path| host::property(path.join("\0").as_bytes()))
 }
 
 /// The name that the plugin has in the host's configuration.

@@ -23,9 +23,9 @@ impl Asked {
 }
 
 impl RequestSource for Asked {
-    fn has_header(&self, name: &str) -> bool {
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
         self.note(format!("has {name}"));
-        self.headers.iter().any(|(known, _)| *known == name)
+        self.headers.iter().find_map(|(known, value)| (*known == name).then(|| (*value).into()))
     }
 
     fn headers(&self) -> HeaderMap {
@@ -43,6 +43,11 @@ impl RequestSource for Asked {
         Duration::from_secs(7)
     }
 
+    fn unix_time(&self) -> Duration {
+        self.note("unix time");
+        Duration::from_secs(8)
+    }
+
     fn marks(&self) -> Vec<u8> {
         self.note("marks");
         Vec::new()
@@ -51,6 +56,15 @@ impl RequestSource for Asked {
 
 fn presence(names: &[&'static str]) -> Needs {
     Needs { headers: HeaderNeeds::Presence(names.to_vec()), ..Needs::default() }
+}
+
+/// What a look finds of which no carrier says enough.
+fn looked_at(probe: &Probe, request: &Asked) -> Option<Headers> {
+    match probe.look(request, |_| false) {
+        Look::NoCarrier => None,
+        Look::Headers(headers) => Some(headers),
+        Look::Enough => panic!("nothing is enough"),
+    }
 }
 
 fn all() -> Needs {
@@ -113,7 +127,7 @@ fn what_is_asked_first_depends_on_the_needs_and_on_the_last_request() {
         let mut probe = Probe::new(needs.clone(), ["a"].into_iter().collect());
         probe.note(*last);
         let request = Asked::of(headers);
-        let found = probe.headers(&request);
+        let found = looked_at(&probe, &request);
         assert_eq!(request.take(), *calls, "{reason}");
         assert_eq!(found.is_some(), calls.contains(&"all headers"), "{reason}");
         let texts = found.map(|found| found.iter().count());
@@ -123,14 +137,32 @@ fn what_is_asked_first_depends_on_the_needs_and_on_the_last_request() {
 }
 
 #[test]
+fn one_carrier_may_say_enough() {
+    let is_one = |value: &[u8]| value == b"1";
+    let cases = [
+        (Needed::NoMore, "1", &["has a"][..], true, "it does"),
+        (Needed::NoMore, "2", &["has a", "all headers"], false, "it does not"),
+        (Needed::AllHeaders, "1", &["all headers"], false, "all are known anyway"),
+    ];
+    for (last, value, calls, is_enough, reason) in cases {
+        let mut probe = Probe::new(presence(&["a"]), ["a"].into_iter().collect());
+        probe.note(last);
+        let request = Asked::of(&[("a", value)]);
+        let look = probe.look(&request, is_one);
+        assert_eq!(request.take(), calls, "{reason}");
+        assert_eq!(matches!(look, Look::Enough), is_enough, "{reason}");
+    }
+}
+
+#[test]
 fn one_request_tells_what_the_next_needs() {
     let mut probe = Probe::new(presence(&["a"]), HeaderNames::default());
     let request = Asked::of(&[]);
     probe.note(Needed::AllHeaders);
-    probe.headers(&request);
+    looked_at(&probe, &request);
     assert_eq!(request.take(), ["all headers"]);
     probe.note(Needed::NoMore);
-    probe.headers(&request);
+    looked_at(&probe, &request);
     assert_eq!(request.take(), ["has a"]);
 }
 
@@ -139,17 +171,17 @@ fn a_sampler_gets_what_it_asked_for_and_nothing_else_is_read() {
     let request = Asked::of(&[("a", "1")]);
     let needs = Needs { attributes: vec!["x", "y"], time: TimeNeed::Now, ..all() };
     let probe = Probe::new(needs, ["a"].into_iter().collect());
-    let headers = probe.headers(&request);
-    let facts = probe.facts(&request, headers.as_ref());
+    let found = looked_at(&probe, &request);
+    let facts = probe.facts(&request, found.as_ref());
     assert_eq!(request.take(), ["all headers", "x", "y", "now"]);
     assert_eq!(facts.0.map(|headers| headers.first("a")), Some(b"1".as_slice()));
     assert_eq!(facts.1, [("x", b"x".to_vec()), ("y", b"y".to_vec())]);
     assert_eq!(facts.2, Some(Duration::from_secs(7)));
 
     let probe = Probe::new(presence(&["a"]), ["a"].into_iter().collect());
-    let headers = probe.headers(&request);
+    let found = looked_at(&probe, &request);
     request.take();
-    let facts = probe.facts(&request, headers.as_ref());
+    let facts = probe.facts(&request, found.as_ref());
     assert_eq!(request.take(), [""; 0]);
     assert!(facts.0.is_none() && facts.1.is_empty() && facts.2.is_none(), "{facts:?}");
 }

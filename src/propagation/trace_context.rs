@@ -101,6 +101,10 @@ impl Propagator for TraceContext {
         Some(parent.with_trace_state(joined(headers, TRACESTATE).as_deref()))
     }
 
+    fn is_unsampled(&self, carrier: &[u8]) -> bool {
+        TraceParent::parse(carrier).is_some_and(|parent| !parent.flags.is_sampled())
+    }
+
     fn inject(
         &self,
         context: &SpanContext,

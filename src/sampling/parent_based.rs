@@ -44,6 +44,10 @@ impl Sampler for ParentBased {
         delegates.iter().fold(Needs::default(), |needs, delegate| needs.and(delegate.needs()))
     }
 
+    fn lets_unsampled_go(&self) -> bool {
+        self.remote_parent_not_sampled.lets_unsampled_go()
+    }
+
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
         let inherited = |probability| match probability {
             // Who does as the caller did knows no more than the caller.

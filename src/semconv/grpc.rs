@@ -30,7 +30,8 @@ const NAMES: [&str; 17] = [
 pub struct StatusCode(u32);
 
 impl StatusCode {
-    pub(super) const OK: Self = Self(0);
+    /// The call succeeded.
+    pub const OK: Self = Self(0);
     pub(super) const CANCELLED: Self = Self(1);
     pub(super) const UNKNOWN: Self = Self(2);
     pub(super) const DEADLINE_EXCEEDED: Self = Self(4);

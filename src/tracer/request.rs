@@ -10,12 +10,14 @@ use crate::id::TraceId;
 use crate::otlp::attributes::Attributes;
 use crate::otlp::cut::Cut;
 use crate::otlp::{Link, Span};
-use crate::probe::{Needed, RequestSource};
+use crate::outcome::EndedRequest;
+use crate::probe::{Look, Needed, RequestSource};
+use crate::propagation::Unsampled;
 use crate::propagation::changes::Changes;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
 use crate::semconv::request::RequestProtocol;
 use crate::semconv::{Description, Facts, RequestHeaders, TelemetryExports, telemetry};
-use crate::span::{Identity, OpenSpan, Part, Sampling};
+use crate::span::{Identity, OpenSpan, Part, Sampling, Start};
 use crate::stats::Metric;
 use std::time::Duration;
 
@@ -59,11 +61,29 @@ impl Tracer {
     pub fn start(&mut self, request: &impl RequestSource) -> Started<'_> {
         self.changes.clear();
         let span = self.resume(request).or_else(|| {
-            let headers = self.probe.headers(request);
+            let headers = match self.probe.look(request, |carrier| self.is_left_untouched(carrier))
+            {
+                Look::Enough => {
+                    self.stats.count(Metric::Started, 1);
+                    return None;
+                }
+                Look::NoCarrier => None,
+                Look::Headers(headers) => Some(headers),
+            };
             let parent = headers.as_ref().and_then(|headers| self.propagators.extract(headers));
-            self.begin(request, headers, parent)
+            let span = self.begin(request, headers, parent)?;
+            let at = request.now();
+            let unix = self.clock.at(at, || request.unix_time());
+            Some(span.started(Start { unix, at }))
         });
         Started { changes: &self.changes, span }
+    }
+
+    /// Whether a request with this carrier is let go as it came, whatever else is known of it.
+    fn is_left_untouched(&self, carrier: &[u8]) -> bool {
+        self.unsampled != Unsampled::Inject
+            && self.sampler.lets_unsampled_go()
+            && self.propagators.is_unsampled(carrier)
     }
 
     /// Starts a request that ends before it reached this filter: nobody reads its headers any more. Envoy answers some before it
@@ -111,8 +131,13 @@ impl Tracer {
             Recording::Undecided => Some(Sampling::Undecided(parent.clone().map(Box::new))),
             Recording::Off => None,
         };
-        let needs_headers = sampling.is_some() || parent.is_some();
+        let is_untouched = sampling.is_none() && self.unsampled.leaves(parent.as_ref());
+        let needs_headers = sampling.is_some() || parent.is_some() && !is_untouched;
         self.probe.note(if needs_headers { Needed::AllHeaders } else { Needed::NoMore });
+        if is_untouched {
+            self.stats.count(Metric::Started, 1);
+            return None;
+        }
         let flags = parent.as_ref().map_or_else(TraceFlags::new_trace, |it| it.flags);
         let context = SpanContext {
             trace_id,
@@ -159,7 +184,8 @@ impl Tracer {
     /// Whether a request of whose headers nothing is known may be an export of telemetry. To ask for the header that each of them has
     /// costs little where it is not, and that is most requests.
     fn may_be_left_alone(&self, request: &impl RequestSource) -> bool {
-        self.telemetry_exports == TelemetryExports::LeftAlone && request.has_header("content-type")
+        self.telemetry_exports == TelemetryExports::LeftAlone
+            && request.header("content-type").is_some()
     }
 
     /// Whether a request with these headers is an export of telemetry that is to be left alone; then it is counted.
@@ -218,7 +244,8 @@ impl Tracer {
 
     /// Ends a span and queues it. The span of a request that Envoy redirects internally waits for the second pass, which has to bear
     /// the mark that is returned.
-    pub fn end(&mut self, span: OpenSpan, values: OutcomeValues) -> Option<Mark> {
+    pub fn end(&mut self, span: OpenSpan, request: &impl EndedRequest) -> Option<Mark> {
+        let values = self.outcomes.read(&span, request);
         let outcome = values.outcome();
         if !outcome.is_internal_redirect() {
             self.finish(span, outcome);

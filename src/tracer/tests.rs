@@ -6,9 +6,9 @@ mod ways;
 
 use super::*;
 use crate::config::Environment;
-use crate::envoy::attributes::{OUTCOME, OutcomeValues};
 use crate::envoy::wire::HeaderMap;
 use crate::otlp::gzip::tests::Native;
+use crate::outcome::EndedRequest;
 use crate::probe::RequestSource;
 use crate::propagation::changes::HeaderChange;
 use crate::span::OpenSpan;
@@ -50,9 +50,9 @@ impl Request {
 }
 
 impl RequestSource for Request {
-    fn has_header(&self, name: &str) -> bool {
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
         self.asked.borrow_mut().push(format!("has {name}"));
-        self.headers.iter().any(|(known, _)| known == name)
+        self.headers.iter().find_map(|(known, value)| (known == name).then(|| value.clone().into()))
     }
 
     fn headers(&self) -> HeaderMap {
@@ -74,34 +74,76 @@ impl RequestSource for Request {
         Duration::ZERO
     }
 
+    fn unix_time(&self) -> Duration {
+        Duration::from_micros(1)
+    }
+
     fn marks(&self) -> Vec<u8> {
         self.asked.borrow_mut().push("marks".to_owned());
         self.marks.clone()
     }
 }
 
-/// The values of Envoy's attributes: numbers for those that are numbers.
-fn outcome(values: &[(&str, &str)]) -> OutcomeValues {
-    const NUMBERS: [&str; 6] = [
+/// How a request ended. It notes what it is asked for.
+#[derive(Debug)]
+struct Outcome {
+    attributes: Vec<(String, String)>,
+    asked: RefCell<Vec<String>>,
+}
+
+/// That of Envoy's attributes. `took` is how long the filter sees it take, in nanoseconds.
+fn outcome(attributes: &[(&str, &str)]) -> Outcome {
+    const KNOWN: [&str; 13] = [
+        "took",
         "request.time",
         "request.duration",
         "response.code",
         "response.flags",
+        "response.code_details",
+        "connection.id",
+        "request.protocol",
+        "source.address",
+        "upstream.address",
         "upstream.request_attempt_count",
-        "xds.listener_direction",
+        "xds.cluster_name",
+        "xds.route_name",
     ];
-    let value = |name: &&str| {
-        let value =
-            values.iter().rev().find_map(|(known, value)| (known == name).then_some(*value));
-        match value {
-            Some(number) if NUMBERS.contains(name) && !number.is_empty() => {
+    let is_known = |name: &str| KNOWN.contains(&name) || name == "xds.listener_direction";
+    assert!(attributes.iter().all(|(name, _)| is_known(name)), "{attributes:?}");
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Outcome { attributes: attributes.iter().map(owned).collect(), asked: RefCell::default() }
+}
+
+impl Outcome {
+    fn value(&self, name: &str) -> Option<&str> {
+        let mut attributes = self.attributes.iter().rev();
+        attributes.find_map(|(known, value)| (known == name).then_some(value.as_str()))
+    }
+}
+
+impl EndedRequest for Outcome {
+    fn attribute(&self, name: &str) -> Vec<u8> {
+        const NUMBERS: [&str; 7] = [
+            "request.time",
+            "request.duration",
+            "response.code",
+            "response.flags",
+            "connection.id",
+            "upstream.request_attempt_count",
+            "xds.listener_direction",
+        ];
+        self.asked.borrow_mut().push(name.to_owned());
+        match self.value(name) {
+            Some(number) if NUMBERS.contains(&name) && !number.is_empty() => {
                 number.parse::<u64>().expect("a number").to_le_bytes().to_vec()
             }
             value => value.unwrap_or_default().as_bytes().to_vec(),
         }
-    };
-    assert!(values.iter().all(|(name, _)| OUTCOME.contains(name)), "{values:?}");
-    OutcomeValues::Single(OUTCOME.iter().map(value).collect())
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.value("took").map_or(0, |took| took.parse().expect("a number")))
+    }
 }
 
 /// Starts a request that is kept.
@@ -112,7 +154,7 @@ fn start(tracer: &mut Tracer, request: &Request) -> OpenSpan {
 /// One request with a response, from its start to its end.
 fn pass(tracer: &mut Tracer, status: &str) {
     let span = start(tracer, &Request::get(&[]));
-    tracer.end(span, outcome(&[("response.code", status)]));
+    tracer.end(span, &outcome(&[("response.code", status)]));
 }
 
 /// What is changed of a request's headers.

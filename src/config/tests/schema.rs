@@ -289,7 +289,9 @@ fn words_in_the_schema_are_the_parsers() {
         let known: BTreeSet<_> = known.iter().filter_map(Value::as_str).collect();
         let error = parse(&place.document(json!("?"))).expect_err("an unknown word");
         let accepted = error.strip_prefix(&format!("{}: found a string; accepted: ", place.name()));
-        assert_eq!(known, accepted.expect("an error here").split(", ").collect(), "{error}");
+        // Some places take a list beside.
+        let accepted = accepted.expect("an error here").split("; ").next().unwrap_or_default();
+        assert_eq!(known, accepted.split(", ").collect(), "{error}");
         words += 1;
     }
     assert!(words >= 4, "all lists of words in the schema are seen, not {words}");

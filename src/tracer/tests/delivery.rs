@@ -176,7 +176,7 @@ fn a_span_that_is_too_large_is_cut() {
     for (headers, is_cut, text, reason) in cases {
         let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
         let span = start(&mut tracer, &Request::new(headers));
-        tracer.end(span, outcome(&[("response.code", "200")]));
+        tracer.end(span, &outcome(&[("response.code", "200")]));
         let counted = counters(&mut tracer);
         let count =
             |name| counted.iter().find(|(known, _)| *known == name).map(|(_, count)| *count);
@@ -201,7 +201,7 @@ fn a_span_with_many_links_keeps_some() {
     let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
     let span = start(&mut tracer, &Request::get(&[]));
     let link = Link { context: span.context().clone() };
-    tracer.end(span.linked(vec![link; 100]), outcome(&[("response.code", "200")]));
+    tracer.end(span.linked(vec![link; 100]), &outcome(&[("response.code", "200")]));
     next_request(&mut tracer, at(0));
     let span = next_request(&mut tracer, at(9)).expect("a batch").remove(0);
     assert_eq!((span.span.links.len(), span.span.dropped_links_count), (3, 97));
@@ -334,7 +334,7 @@ fn a_span_that_is_put_aside_is_handed_over_too() {
     let mut tracer = tracer("{}");
     let span = start(&mut tracer, &Request::get(&[]));
     let details = [("response.code_details", "internal_redirect")];
-    tracer.end(span, outcome(&details));
+    tracer.end(span, &outcome(&details));
     let mut spans = 0;
     let lost = tracer.hand_over(|message| {
         spans += Unsent::read(message).expect("ours").spans;

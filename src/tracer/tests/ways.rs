@@ -101,7 +101,9 @@ fn seen(case: &Case) -> BTreeMap<String, String> {
     let mut own = [parts.next().unwrap_or_default(), parts.next().unwrap_or_default()];
     let mut seen = BTreeMap::new();
     let mut see = |key: &str, value: String| seen.insert(key.to_owned(), value);
-    see("asked", request.asked.take().join(", "));
+    // The clock is no call that returns data.
+    let asked: Vec<_> = request.asked.take().into_iter().filter(|call| call != "now").collect();
+    see("asked", asked.join(", "));
     for (name, change) in changes {
         see(&format!("header {name}"), change);
     }
@@ -118,7 +120,9 @@ fn seen(case: &Case) -> BTreeMap<String, String> {
                 case.response.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             tracer.note_response_headers(&mut span, HeaderMap::of(&pairs));
         }
-        tracer.end(span, outcome(&values));
+        let outcome = outcome(&values);
+        tracer.end(span, &outcome);
+        see("read at its end", outcome.asked.take().join(", "));
     }
     for (name, change) in counters(&mut tracer) {
         see(

@@ -1,11 +1,13 @@
 //! Who calls the proxy: over HTTP/1.1, HTTP/2 and HTTP/3, with any headers, politely or not.
 
 mod abandon;
+mod connection;
 mod http3;
 mod https;
 mod web_socket;
 mod web_socket_http3;
 
+pub use connection::Connection;
 pub use web_socket::{web_socket, web_socket_http2};
 pub use web_socket_http3::web_socket_http3;
 
@@ -144,12 +146,16 @@ impl Call {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
+        reply(sender.send_request(self.request_http1(port)?).await?).await
+    }
+
+    /// HTTP/1.1 has the host in a header and the path alone in the request line.
+    fn request_http1(&self, port: u16) -> Result<Request<Full<Bytes>>> {
         let mut request = self.request("http", port)?;
-        // HTTP/1.1 has the host in a header and the path alone in the request line.
         let host = format!("localhost:{port}").parse()?;
         request.headers_mut().entry(http::header::HOST).or_insert(host);
         *request.uri_mut() = self.path.parse()?;
-        reply(sender.send_request(request).await?).await
+        Ok(request)
     }
 
     async fn http2(&self, port: u16) -> Result<Reply> {

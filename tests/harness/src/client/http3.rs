@@ -21,12 +21,13 @@ pub(super) struct Connection {
 /// A request whose reply is still to be read.
 pub(super) struct Sent {
     connection: Connection,
-    stream: RequestStream<BidiStream<Bytes>, Bytes>,
+    stream: Stream,
 }
 
+type Stream = RequestStream<BidiStream<Bytes>, Bytes>;
+
 pub(super) async fn send(call: &Call, certificate: &Certificate, port: u16) -> Result<Reply> {
-    let connection = Connection::open(certificate, port).await?;
-    connection.send(call, port).await?.reply().await
+    Connection::open(certificate, port).await?.exchange(call, port).await
 }
 
 impl Connection {
@@ -38,14 +39,29 @@ impl Connection {
         Ok(Self { endpoint, driver, sender })
     }
 
+    /// The port of this end.
+    pub(super) fn local_port(&self) -> Result<u16> {
+        Ok(self.endpoint.local_addr()?.port())
+    }
+
     pub(super) async fn send(mut self, call: &Call, port: u16) -> Result<Sent> {
+        let stream = self.begin(call, port).await?;
+        Ok(Sent { connection: self, stream })
+    }
+
+    /// Sends a request and reads its reply; others may follow.
+    pub(super) async fn exchange(&mut self, call: &Call, port: u16) -> Result<Reply> {
+        reply(self.begin(call, port).await?).await
+    }
+
+    async fn begin(&mut self, call: &Call, port: u16) -> Result<Stream> {
         let (head, _) = call.request("https", port)?.into_parts();
         let mut stream = self.sender.send_request(http::Request::from_parts(head, ())).await?;
         if !call.body.is_empty() {
             stream.send_data(Bytes::from(call.body.clone())).await?;
         }
         stream.finish().await?;
-        Ok(Sent { connection: self, stream })
+        Ok(stream)
     }
 }
 
@@ -56,17 +72,17 @@ impl Drop for Connection {
     }
 }
 
-impl Sent {
-    async fn reply(mut self) -> Result<Reply> {
-        let (head, ()) = self.stream.recv_response().await?.into_parts();
-        let mut body = Vec::new();
-        while let Some(mut chunk) = self.stream.recv_data().await? {
-            body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
-        }
-        let trailers = self.stream.recv_trailers().await?.unwrap_or_default();
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, trailers })
+async fn reply(mut stream: Stream) -> Result<Reply> {
+    let (head, ()) = stream.recv_response().await?.into_parts();
+    let mut body = Vec::new();
+    while let Some(mut chunk) = stream.recv_data().await? {
+        body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
     }
+    let trailers = stream.recv_trailers().await?.unwrap_or_default();
+    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, trailers })
+}
 
+impl Sent {
     /// Tells the proxy that nobody waits for the reply. The connection ends with what is given back.
     pub(super) fn reset(mut self) -> impl Send + 'static {
         self.stream.stop_stream(Code::H3_REQUEST_CANCELLED);

@@ -1,0 +1,129 @@
+//! How a request ended: what is read of it, at the lowest price.
+//!
+//! Each value has the price of a host call. What the values mean is not here (`semconv`), nor what becomes of them.
+
+mod start_time;
+
+pub use start_time::StartTime;
+
+use crate::envoy::attributes::{
+    Detail, Details, OutcomeValues, REQUEST_DURATION, REQUEST_TIME, RESPONSE_CODE, RESPONSE_FLAGS,
+    response_code,
+};
+use crate::envoy::connections::Connections;
+use crate::envoy::flags::ResponseFlags;
+use crate::envoy::wire::number;
+use crate::span::{OpenSpan, Sampling, Start};
+use start_time::StartTimes;
+use std::time::Duration;
+
+/// So long a request takes that somebody will ask why.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// A request that has ended, as whoever holds it can be asked. Each answer has a price: a host call.
+pub trait EndedRequest {
+    /// The value of one of Envoy's attributes; empty if it is not set.
+    fn attribute(&self, name: &str) -> Vec<u8>;
+
+    /// The time since the same fixed moment as when it started.
+    fn now(&self) -> Duration;
+}
+
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutcomeConfig {
+    /// `envoy.details`: what is read of each request. Of one that failed or took long, all is.
+    pub details: Details,
+    /// `envoy.start_time`.
+    pub start_time: StartTime,
+}
+
+/// Reads how requests ended.
+#[derive(Debug)]
+pub struct OutcomeReader {
+    details: Details,
+    start_times: StartTimes,
+    connections: Connections,
+}
+
+impl OutcomeReader {
+    /// One that has read nothing yet.
+    #[must_use]
+    pub fn new(config: OutcomeConfig) -> Self {
+        Self {
+            details: config.details,
+            start_times: StartTimes::new(config.start_time),
+            connections: Connections::default(),
+        }
+    }
+
+    /// Reads how the request of this span ended.
+    pub fn read(&mut self, span: &OpenSpan, request: &impl EndedRequest) -> OutcomeValues {
+        let end = request.now();
+        let response_code = response_code(&request.attribute(RESPONSE_CODE));
+        let response_flags = ResponseFlags::from_bits(number(&request.attribute(RESPONSE_FLAGS)));
+        let (start, duration) = self.time(span.start(), end, request);
+        let failed = response_code.is_none_or(|code| code >= 400)
+            || !response_flags.is_empty()
+            || span.is_failed_call();
+        let details =
+            if failed || duration >= SLOW || matches!(span.sampling(), Sampling::Undecided(_)) {
+                Details::ALL
+            } else if response_code.is_some_and(|code| code >= 300) {
+                // An internal redirect is told by this alone.
+                self.details.with(Detail::ResponseCodeDetails)
+            } else {
+                self.details
+            };
+        let read = |detail: Detail| {
+            if details.contains(detail) {
+                request.attribute(detail.attribute())
+            } else {
+                Vec::new()
+            }
+        };
+        OutcomeValues {
+            start: nanoseconds(start),
+            duration: nanoseconds(duration),
+            response_code,
+            response_flags,
+            connection: self.connections.of(|name| request.attribute(name)),
+            details: Detail::ALL.map(read),
+        }
+    }
+
+    /// When the request began, since the Unix epoch, and how long it took.
+    fn time(
+        &mut self,
+        seen: Option<Start>,
+        end: Duration,
+        request: &impl EndedRequest,
+    ) -> (Duration, Duration) {
+        let began = || Duration::from_nanos(number(&request.attribute(REQUEST_TIME)));
+        match seen {
+            // It was not seen to begin; Envoy answered it at once.
+            None => {
+                let duration = number(&request.attribute(REQUEST_DURATION));
+                (began(), Duration::from_nanos(duration))
+            }
+            Some(Start { unix, at }) => {
+                let took = end.saturating_sub(at);
+                if !self.start_times.needs_request_time() {
+                    return (unix, took);
+                }
+                // Envoy does not know it, or knows of the second pass of an internal redirect alone.
+                let began = began();
+                let held_up = if began.is_zero() { began } else { unix.saturating_sub(began) };
+                self.start_times.note(held_up);
+                (unix.saturating_sub(held_up), took + held_up)
+            }
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
