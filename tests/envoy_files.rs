@@ -14,16 +14,18 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::pin::Pin;
+use std::process::Command;
 
 /// Files, and the test that loads them.
 type Case = (&'static [&'static str], fn() -> Pin<Box<dyn Future<Output = Result<()>>>>);
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     (&["envoy.yaml"], || Box::pin(edge())),
     (&["sidecar.yaml"], || Box::pin(sidecar())),
     (&["tls-api-key.yaml"], || Box::pin(tls_api_key())),
     (&["http2.yaml"], || Box::pin(http2())),
     (&["grpc.yaml"], || Box::pin(grpc())),
+    (&["compressor.yaml"], || Box::pin(compressor())),
     (&["health-checks.yaml"], || Box::pin(health_checks())),
     (&["http3.yaml"], || Box::pin(http3())),
     (&["dynamic/bootstrap.yaml", "dynamic/ecds.yaml", "dynamic/lds.yaml"], || Box::pin(dynamic())),
@@ -155,6 +157,33 @@ async fn grpc() -> Result<()> {
     settled(&stage, 1).await?;
     let exports = stage.collector.exports();
     assert_eq!(exports[0].headers["grpc-encoding"], "gzip", "compressed");
+    Ok(())
+}
+
+async fn compressor() -> Result<()> {
+    const FILE: &str = "envoy/compressor.yaml";
+    const REQUESTS: u64 = 10;
+    let checked = Envoy::validate(&Bootstrap::from_file(FILE)?).await?;
+    // The file says from which version on.
+    let version = Command::new(harness::envoy::binary()?).arg("--version").output()?.stdout;
+    let version = String::from_utf8(version)?;
+    let older = ["/1.36.", "/1.37.", "/1.38.", "/1.39."];
+    let is_older = older.iter().any(|older| version.contains(older));
+    assert_eq!(checked.status.success(), !is_older, "{version}: {}", checked.output);
+    if is_older {
+        return Ok(());
+    }
+    let stage = start(FILE, Receiver::start().await?).await?;
+    for _ in 0..REQUESTS {
+        assert_eq!(client::get(stage.port(), "/a").await?.status, 200);
+    }
+    settled(&stage, REQUESTS).await?;
+    let mut compressed = 0;
+    for export in stage.collector.exports() {
+        let encoding = export.headers.get("content-encoding").map(|it| it.to_str()).transpose()?;
+        compressed += usize::from(encoding == Some("gzip"));
+    }
+    assert!(compressed > 0, "{:#?}", stage.collector.exports());
     Ok(())
 }
 
