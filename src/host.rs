@@ -9,10 +9,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use std::time::Duration;
 
-/// The first value of a request header. Costs little if it is not there.
+/// Whether a request header is there. Costs little if it is not.
 #[must_use]
-pub fn request_header(name: &str) -> Option<Vec<u8>> {
-    header(MapType::HttpRequestHeaders, name)
+pub fn has_request_header(name: &str) -> bool {
+    header(MapType::HttpRequestHeaders, name).is_some()
 }
 
 /// The request's headers, in the layout of a header map: while it starts, or in the access log's callback.
@@ -72,7 +72,7 @@ pub fn set_property(name: &str, value: &[u8]) {
     unsafe { abi::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }
 
-/// Calls a function that the host has beyond the ABI, such as `expr_create`. None if there is no such function, or it fails.
+/// Calls a function that the host has beyond the ABI, such as `compress`. None if there is no such function, or it fails.
 #[expect(clippy::must_use_candidate, reason = "some are called for what they do")]
 pub fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
     returned(|data, size| {

@@ -7,8 +7,8 @@ mod start_time;
 pub use start_time::StartTime;
 
 use crate::envoy::attributes::{
-    Detail, Details, OutcomeValues, REQUEST_DURATION, REQUEST_TIME, RESPONSE_CODE, RESPONSE_FLAGS,
-    response_code,
+    Detail, Details, INTERNAL_REDIRECT, OutcomeValues, REQUEST_DURATION, REQUEST_TIME,
+    RESPONSE_CODE, RESPONSE_FLAGS, response_code,
 };
 use crate::envoy::connections::Connections;
 use crate::envoy::flags::ResponseFlags;
@@ -66,30 +66,30 @@ impl OutcomeReader {
         let failed = response_code.is_none_or(|code| code >= 400)
             || !response_flags.is_empty()
             || span.is_failed_call();
-        let details =
-            if failed || duration >= SLOW || matches!(span.sampling(), Sampling::Undecided(_)) {
-                Details::ALL
-            } else if response_code.is_some_and(|code| code >= 300) {
-                // An internal redirect is told by this alone.
-                self.details.with(Detail::ResponseCodeDetails)
-            } else {
-                self.details
-            };
+        let is_asked_for =
+            failed || duration >= SLOW || matches!(span.sampling(), Sampling::Undecided(_));
+        let wanted = if is_asked_for { Details::ALL } else { self.details };
         let read = |detail: Detail| {
-            if details.contains(detail) {
-                request.attribute(detail.attribute())
-            } else {
-                Vec::new()
-            }
+            if wanted.contains(detail) { request.attribute(detail.attribute()) } else { Vec::new() }
         };
-        OutcomeValues {
+        let mut values = OutcomeValues {
             start: nanoseconds(start),
             duration: nanoseconds(duration),
             response_code,
             response_flags,
             connection: self.connections.of(|name| request.attribute(name)),
             details: Detail::ALL.map(read),
+        };
+        let may_be_redirected = response_code.is_some_and(|code| (300..400).contains(&code));
+        if may_be_redirected && !wanted.contains(Detail::ResponseCodeDetails) {
+            // Nothing else tells of an internal redirect.
+            let told = request.attribute(Detail::ResponseCodeDetails.attribute());
+            if told == INTERNAL_REDIRECT {
+                let [code_details, ..] = &mut values.details;
+                *code_details = told;
+            }
         }
+        values
     }
 
     /// When the request began, since the Unix epoch, and how long it took.
@@ -99,21 +99,17 @@ impl OutcomeReader {
         end: Duration,
         request: &impl EndedRequest,
     ) -> (Duration, Duration) {
-        let began = || Duration::from_nanos(number(&request.attribute(REQUEST_TIME)));
+        let read = |name| Duration::from_nanos(number(&request.attribute(name)));
         match seen {
             // It was not seen to begin; Envoy answered it at once.
-            None => {
-                let duration = number(&request.attribute(REQUEST_DURATION));
-                (began(), Duration::from_nanos(duration))
-            }
+            None => (read(REQUEST_TIME), read(REQUEST_DURATION)),
             Some(Start { unix, at }) => {
                 let took = end.saturating_sub(at);
                 if !self.start_times.needs_request_time() {
                     return (unix, took);
                 }
-                // Envoy does not know it, or knows of the second pass of an internal redirect alone.
-                let began = began();
-                let held_up = if began.is_zero() { began } else { unix.saturating_sub(began) };
+                // By durations: a clock that is set anew changes none.
+                let held_up = read(REQUEST_DURATION).saturating_sub(took);
                 self.start_times.note(held_up);
                 (unix.saturating_sub(held_up), took + held_up)
             }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 /// A request that starts, as whoever holds it can be asked. Each answer has a price: a host call.
 pub trait RequestSource {
-    /// The first value of a header. Costs little if it is not there.
+    /// Whether a header is there. Costs little if it is not.
+    fn has_header(&self, name: &str) -> bool;
+
+    /// All values of a header, joined by commas. Costs little if it is not there.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
 
     /// All headers.
@@ -45,7 +48,7 @@ pub enum HeaderNeeds {
     /// Nothing.
     #[default]
     Nothing,
-    /// Whether any of these is there; if so, all headers.
+    /// Whether any of these is there; if so, all headers, unless that one is enough.
     Presence(Vec<&'static str>),
     /// All of them.
     All,
@@ -77,7 +80,7 @@ pub enum Presence {
 pub enum Look {
     /// No header is there that would carry a context.
     NoCarrier,
-    /// The first value of one of them is all that has to be known.
+    /// One of them is all that has to be known.
     Enough,
     /// Those that somebody reads.
     Headers(Headers),
@@ -167,22 +170,35 @@ impl Probe {
         Self { needs, names, last: Needed::NoMore }
     }
 
-    /// Looks at the headers, as far as has to be. `is_enough` says whether a carrier's value is all that has to be known.
-    pub fn look(&self, request: &impl RequestSource, is_enough: impl Fn(&[u8]) -> bool) -> Look {
-        let carrier = match (&self.needs.headers, self.last) {
-            (HeaderNeeds::All, _) | (_, Needed::AllHeaders) => None,
-            (HeaderNeeds::Nothing, Needed::NoMore) => return Look::NoCarrier,
-            (HeaderNeeds::Presence(names), Needed::NoMore) => {
-                match names.iter().find_map(|name| request.header(name)) {
+    /// Looks at the headers, as far as has to be. `is_enough`, if that may be, says whether the values of a carrier are all that has to
+    /// be known.
+    pub fn look(
+        &self,
+        request: &impl RequestSource,
+        is_enough: Option<impl Fn(&[u8]) -> bool>,
+    ) -> Look {
+        if let (HeaderNeeds::Nothing | HeaderNeeds::Presence(_), Needed::NoMore) =
+            (&self.needs.headers, self.last)
+        {
+            let mut names = self.carriers().iter();
+            if let Some(is_enough) = is_enough {
+                match names.find_map(|name| request.header(name)) {
                     None => return Look::NoCarrier,
-                    carrier => carrier,
+                    Some(carrier) if is_enough(&carrier) => return Look::Enough,
+                    Some(_) => {}
                 }
+            } else if !names.any(|name| request.has_header(name)) {
+                return Look::NoCarrier;
             }
-        };
-        if carrier.is_some_and(|carrier| is_enough(&carrier)) {
-            return Look::Enough;
         }
         Look::Headers(self.all_headers(request))
+    }
+
+    fn carriers(&self) -> &[&'static str] {
+        match &self.needs.headers {
+            HeaderNeeds::Presence(names) => names,
+            HeaderNeeds::Nothing | HeaderNeeds::All => &[],
+        }
     }
 
     /// The headers that somebody reads.

@@ -44,7 +44,7 @@ pub trait Propagator: fmt::Debug + Sync {
 pub enum Unsampled {
     /// A context of our own, not sampled.
     Inject,
-    /// What came, untouched (W3C Trace Context, section 4.3: who takes no part); where nothing came, a context of our own, not sampled.
+    /// What came, untouched (W3C Trace Context, section 4.3: who takes no part); where no valid context came, one of our own, not sampled.
     PassThrough,
     /// What came, untouched. Where nothing came, nothing: whoever comes next decides.
     Defer,

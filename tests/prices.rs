@@ -120,7 +120,7 @@ async fn what_is_let_go_goes_on_as_the_setting_says() -> Result<()> {
         ("inject", vec![&off], "child"),
         ("pass_through", vec![], "new"),
         ("pass_through", vec![&off], "same"),
-        ("pass_through", vec![&off, &off], "same"),
+        ("pass_through", vec![&off, &off], "new"),
         ("pass_through", vec![&on], "child"),
         ("defer", vec![], "none"),
         ("defer", vec![&off], "same"),

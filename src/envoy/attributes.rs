@@ -1,6 +1,6 @@
 //! Envoy's attributes that tell how a request ended: their names, and what their values say.
 //!
-//! Which of them are read is decided elsewhere (`tracer`).
+//! Which of them are read is decided elsewhere (`outcome`).
 
 use super::address;
 use super::connections::Connection;
@@ -79,6 +79,9 @@ impl Details {
 
 /// The details of a request that took longer than its route's or listener's `max_stream_duration`, or its `grpc-timeout`.
 const MAX_DURATION_TIMEOUT: &str = "max_duration_timeout";
+
+/// The details of a request that Envoy goes on with as another one.
+pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
 
 /// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,7 +209,7 @@ impl Outcome<'_> {
     /// Whether Envoy goes on with another request on behalf of this one.
     #[must_use]
     pub fn is_internal_redirect(&self) -> bool {
-        self.response_code_details == b"internal_redirect"
+        self.response_code_details == INTERNAL_REDIRECT
     }
 }
 

@@ -27,8 +27,16 @@ pub struct Connection {
 #[derive(Debug, Default)]
 pub struct Connections {
     /// Each has one place, by its number. Who comes later to the same one takes it.
-    places: Vec<Option<(u64, Connection)>>,
+    places: Vec<Option<Known>>,
     peers: Peers,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    id: u64,
+    connection: Connection,
+    /// How many of its requests have come since its peer was read.
+    requests: u8,
 }
 
 /// What `source.address` is, as far as was seen.
@@ -44,38 +52,46 @@ enum Peers {
 impl Connections {
     /// How many are known at once.
     const PLACES: u64 = 1024;
+    /// One in so many requests of a connection is asked for its peer all the same: that one is forwarded may be seen late, as where a load
+    /// balancer's own checks come first.
+    const PEER_CHECK: u8 = 16;
 
     /// The connection of the current request.
     pub fn of(&mut self, attribute: impl Fn(&str) -> Vec<u8>) -> Connection {
         let id = number(&attribute(CONNECTION_ID));
         let place = usize::try_from(id % Self::PLACES).unwrap_or_default();
-        let known = self.places.get(place).and_then(Option::as_ref);
-        let known = known.filter(|(known, _)| *known == id).map(|(_, connection)| connection);
-        if let Some(known) = known
-            && self.peers == Peers::Connected
-        {
-            return known.clone();
-        }
-        let source_address = attribute(SOURCE_ADDRESS);
-        if source_address.ends_with(b":0") {
-            self.peers = Peers::Forwarded;
-        }
-        if let Some(known) = known {
-            return Connection { source_address: source_address.into(), ..known.clone() };
+        let known = self.places.get_mut(place).and_then(Option::as_mut);
+        if let Some(known) = known.filter(|known| known.id == id) {
+            known.requests += 1;
+            if self.peers == Peers::Connected && known.requests < Self::PEER_CHECK {
+                return known.connection.clone();
+            }
+            known.requests = 0;
+            let source_address = attribute(SOURCE_ADDRESS);
+            if source_address != *known.connection.source_address {
+                self.peers = Peers::Forwarded;
+            }
+            return Connection {
+                source_address: source_address.into(),
+                ..known.connection.clone()
+            };
         }
         let connection = Connection {
-            source_address: source_address.into(),
+            source_address: attribute(SOURCE_ADDRESS).into(),
             protocol: attribute(PROTOCOL).into(),
             listener_direction: TrafficDirection::read(&attribute(LISTENER_DIRECTION)),
         };
-        // Zero is no number: Envoy does not know it.
-        let is_fixed = id != 0 && !matches!(&*connection.protocol, b"" | b"HTTP/3");
+        if connection.source_address.ends_with(b":0") {
+            self.peers = Peers::Forwarded;
+        }
+        // Zero is no number: Envoy does not know it. HTTP/1.0 and HTTP/1.1 may share a connection.
+        let is_fixed = id != 0 && matches!(&*connection.protocol, b"HTTP/1.1" | b"HTTP/2");
         if is_fixed {
             if self.places.len() <= place {
                 self.places.resize(place + 1, None);
             }
             if let Some(place) = self.places.get_mut(place) {
-                *place = Some((id, connection.clone()));
+                *place = Some(Known { id, connection: connection.clone(), requests: 0 });
             }
         }
         connection
@@ -134,6 +150,7 @@ mod tests {
         for (id, peers, protocol, asked, reason) in [
             (7, ["10.0.0.1:0", "10.0.0.2:0"], "HTTP/1.1", address, "a peer that is forwarded"),
             (7, ["10.0.0.1:1", "10.0.0.2:2"], "HTTP/3", &ALL, "QUIC: a connection that moves"),
+            (7, ["10.0.0.1:1", "10.0.0.2:2"], "HTTP/1.0", &ALL, "another may follow"),
             (7, ["10.0.0.1:1", "10.0.0.2:2"], "", &ALL, "a protocol that Envoy does not tell"),
             (0, ["10.0.0.1:1", "10.0.0.2:2"], "HTTP/2", &ALL, "no number"),
         ] {
@@ -154,6 +171,17 @@ mod tests {
             let (found, asked) = request(&mut connections, (7, peer, "HTTP/1.1"));
             assert_eq!((found.as_str(), asked.as_slice()), (peer, &ALL.map(String::from)[..2]));
         }
+    }
+
+    #[test]
+    fn a_peer_that_is_forwarded_later_is_found() {
+        let mut connections = Connections::default();
+        let (check, client) = ((7, "10.0.0.1:1", "HTTP/1.1"), (7, "203.0.113.9:5678", "HTTP/1.1"));
+        request(&mut connections, check);
+        let peers: Vec<_> = (0..17).map(|_| request(&mut connections, client).0).collect();
+        assert_eq!(peers[..15], ["10.0.0.1:1"; 15], "as the connection's");
+        assert_eq!(peers[15..], [client.1; 2], "it was looked at");
+        assert_eq!(request(&mut connections, check).0, check.1, "from then on each one is");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the host knows of a request that starts, and of itself, as the core asks for it.
+//! What the host knows of a request, and of itself, as the core asks for it; and its zlib.
 
 use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
@@ -46,8 +46,14 @@ impl Zlib for HostZlib {
 pub(super) struct HostRequest(pub(super) Clock);
 
 impl RequestSource for HostRequest {
+    fn has_header(&self, name: &str) -> bool {
+        host::has_request_header(name)
+    }
+
     fn header(&self, name: &str) -> Option<Vec<u8>> {
-        host::request_header(name)
+        // By name the host gives the first value alone.
+        let path = [b"request\0headers\0", name.as_bytes()].concat();
+        host::property(&path)
     }
 
     fn headers(&self) -> HeaderMap {

@@ -17,6 +17,8 @@ struct Ended {
     took: Duration,
     /// How much earlier Envoy had it than the filter.
     held_up: Duration,
+    /// `response.code_details`.
+    code_details: &'static str,
     asked: RefCell<Vec<String>>,
 }
 
@@ -27,8 +29,12 @@ impl EndedRequest for Ended {
             "response.code" => self.code,
             "response.flags" => self.flags,
             "request.time" => nanoseconds(UNIX.checked_sub(self.held_up).expect("later")),
-            "request.duration" => nanoseconds(self.took),
+            "request.duration" => nanoseconds(self.took + self.held_up),
+            "response.code_details" if !self.code_details.is_empty() => {
+                return self.code_details.into();
+            }
             "connection.id" | "upstream.request_attempt_count" => 7,
+            "request.protocol" => return b"HTTP/1.1".into(),
             text => return text.into(),
         };
         number.to_le_bytes().to_vec()
@@ -74,7 +80,6 @@ fn reader(details: Details, start_time: StartTime) -> OutcomeReader {
 }
 
 const NONE: [&str; 5] = [""; 5];
-const CODE_DETAILS: [&str; 5] = ["response.code_details", "", "", "", ""];
 
 #[test]
 fn details_are_read_where_they_are_wanted() {
@@ -91,8 +96,6 @@ fn details_are_read_where_they_are_wanted() {
         (Details::NONE, http(), ended(200, 0, 1), NONE, "a success"),
         (Details::NONE, http(), ended(299, 0, 999), NONE, "as long as it is quick"),
         (Details::NONE, http(), ended(200, 0, 1000), all, "a slow one"),
-        (Details::NONE, http(), ended(302, 0, 1), CODE_DETAILS, "maybe an internal redirect"),
-        (Details::NONE, http(), ended(399, 0, 1), CODE_DETAILS, "the last one that may be"),
         (Details::NONE, http(), ended(400, 0, 1), all, "a caller's error"),
         (Details::NONE, http(), ended(503, 0, 1), all, "a server's error"),
         (Details::NONE, http(), ended(0, 0, 1), all, "no response"),
@@ -118,6 +121,22 @@ fn details_are_read_where_they_are_wanted() {
 }
 
 #[test]
+fn an_internal_redirect_is_told_under_any_setting() {
+    for (code, details, kept, reason) in [
+        (302, "internal_redirect", "internal_redirect", "it is one"),
+        (399, "internal_redirect", "internal_redirect", "whatever its status"),
+        (300, "via_upstream", "", "another redirect"),
+        (299, "internal_redirect", "", "no redirect, and nothing is read"),
+    ] {
+        let ended = Ended { code, code_details: details, ..Ended::default() };
+        let values = reader(Details::NONE, StartTime::Filter).read(&http(), &ended);
+        assert_eq!(values.outcome().response_code_details, kept.as_bytes(), "{reason}");
+        let asked = ended.asked.borrow().iter().any(|name| name == "response.code_details");
+        assert_eq!(asked, code >= 300, "{reason}");
+    }
+}
+
+#[test]
 fn the_start_is_the_filters_or_envoys() {
     let millis = Duration::from_millis;
     let late = span(RequestProtocol::Http, Sampling::Kept);
@@ -126,29 +145,24 @@ fn the_start_is_the_filters_or_envoys() {
         (StartTime::Filter, http(), false, UNIX, millis(30), "when the filter saw it"),
         (StartTime::Request, http(), true, before, millis(50), "when Envoy did"),
         (StartTime::Auto, http(), true, before, millis(50), "whoever was earlier"),
-        (StartTime::Filter, late, true, before, millis(30), "it was not seen to begin"),
+        (StartTime::Filter, late, true, before, millis(50), "it was not seen to begin"),
     ];
     for (setting, span, is_asked, start, duration, reason) in cases {
         let ended = Ended { code: 200, took: millis(30), held_up: millis(20), ..Ended::default() };
         let values = reader(Details::NONE, setting).read(&span, &ended);
         assert_eq!(values.start, nanoseconds(start), "{reason}");
         assert_eq!(values.duration, nanoseconds(duration), "{reason}");
-        let asked = ended.asked.borrow().iter().any(|name| name == "request.time");
+        let asked = ended.asked.borrow().iter().any(|name| name == "request.duration");
         assert_eq!(asked, is_asked, "{reason}");
     }
 }
 
 #[test]
-fn no_time_of_envoys_makes_a_span_start_later() {
-    for (unix, took, reason) in [
-        (Duration::from_secs(1), Duration::from_secs(1), "the second pass of an internal redirect"),
-        (Duration::ZERO, Duration::ZERO, "a clock that was set back"),
-    ] {
-        let ended = Ended { code: 200, ..Ended::default() };
-        let span = span(RequestProtocol::Http, Sampling::Kept);
-        let span = span.started(Start { unix, at: AT.checked_sub(took).expect("later") });
-        let values = reader(Details::NONE, StartTime::Request).read(&span, &ended);
-        assert_eq!(values.start, nanoseconds(unix), "{reason}");
-        assert_eq!(values.duration, nanoseconds(took), "{reason}");
-    }
+fn what_envoy_does_not_know_changes_nothing() {
+    let ended = Ended { code: 200, ..Ended::default() };
+    let span = span(RequestProtocol::Http, Sampling::Kept);
+    let second = Duration::from_secs(1);
+    let span = span.started(Start { unix: UNIX, at: AT.checked_sub(second).expect("later") });
+    let values = reader(Details::NONE, StartTime::Request).read(&span, &ended);
+    assert_eq!((values.start, values.duration), (nanoseconds(UNIX), nanoseconds(second)));
 }

@@ -23,8 +23,13 @@ impl Asked {
 }
 
 impl RequestSource for Asked {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
+    fn has_header(&self, name: &str) -> bool {
         self.note(format!("has {name}"));
+        self.headers.iter().any(|(known, _)| *known == name)
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.note(format!("value of {name}"));
         self.headers.iter().find_map(|(known, value)| (*known == name).then(|| (*value).into()))
     }
 
@@ -58,9 +63,9 @@ fn presence(names: &[&'static str]) -> Needs {
     Needs { headers: HeaderNeeds::Presence(names.to_vec()), ..Needs::default() }
 }
 
-/// What a look finds of which no carrier says enough.
+/// What a look finds where no carrier may say enough.
 fn looked_at(probe: &Probe, request: &Asked) -> Option<Headers> {
-    match probe.look(request, |_| false) {
+    match probe.look(request, None::<fn(&[u8]) -> bool>) {
         Look::NoCarrier => None,
         Look::Headers(headers) => Some(headers),
         Look::Enough => panic!("nothing is enough"),
@@ -139,18 +144,20 @@ fn what_is_asked_first_depends_on_the_needs_and_on_the_last_request() {
 #[test]
 fn one_carrier_may_say_enough() {
     let is_one = |value: &[u8]| value == b"1";
-    let cases = [
-        (Needed::NoMore, "1", &["has a"][..], true, "it does"),
-        (Needed::NoMore, "2", &["has a", "all headers"], false, "it does not"),
-        (Needed::AllHeaders, "1", &["all headers"], false, "all are known anyway"),
+    let cases: [(_, &[_], &[&str], _, _); 4] = [
+        (Needed::NoMore, &[("a", "1")], &["value of a"], true, "it does"),
+        (Needed::NoMore, &[("a", "2")], &["value of a", "all headers"], false, "it does not"),
+        (Needed::NoMore, &[], &["value of a"], false, "there is none"),
+        (Needed::AllHeaders, &[("a", "1")], &["all headers"], false, "all are known anyway"),
     ];
-    for (last, value, calls, is_enough, reason) in cases {
+    for (last, headers, calls, is_enough, reason) in cases {
         let mut probe = Probe::new(presence(&["a"]), ["a"].into_iter().collect());
         probe.note(last);
-        let request = Asked::of(&[("a", value)]);
-        let look = probe.look(&request, is_one);
+        let request = Asked::of(headers);
+        let look = probe.look(&request, Some(is_one));
         assert_eq!(request.take(), calls, "{reason}");
         assert_eq!(matches!(look, Look::Enough), is_enough, "{reason}");
+        assert_eq!(matches!(look, Look::NoCarrier), headers.is_empty(), "{reason}");
     }
 }
 

@@ -47,7 +47,8 @@ impl RequestProtocol {
     /// maybe with `+` or `;` after, to `/package.Service/Method`.
     #[must_use]
     pub fn of(headers: &Headers) -> Self {
-        let is_grpc = match headers.first("content-type").strip_prefix(b"application/grpc") {
+        let mut types = headers.all("content-type").filter(|value| !value.is_empty());
+        let is_grpc = match types.next().unwrap_or_default().strip_prefix(b"application/grpc") {
             Some([]) => true,
             Some([next, ..]) => b"+;".contains(next),
             None => false,
@@ -303,6 +304,8 @@ mod tests {
             (&[post, (":path", "/"), grpc], false, "a slash alone"),
             (&[post, (":path", "/a.B/C?/d"), grpc], true, "a query is no segment"),
             (&[post, grpc], false, "no path"),
+            (&[post, call, ("content-type", ""), grpc], true, "an empty type first"),
+            (&[post, call, ("content-type", "text/plain"), grpc], false, "another type first"),
         ];
         for (headers, is_grpc, reason) in cases {
             let names = RequestHeaders::NAMES.into_iter().collect();

@@ -61,8 +61,10 @@ impl Tracer {
     pub fn start(&mut self, request: &impl RequestSource) -> Started<'_> {
         self.changes.clear();
         let span = self.resume(request).or_else(|| {
-            let headers = match self.probe.look(request, |carrier| self.is_left_untouched(carrier))
-            {
+            let may_be_untouched =
+                self.unsampled != Unsampled::Inject && self.sampler.lets_unsampled_go();
+            let is_enough = |carrier: &[u8]| self.propagators.is_unsampled(carrier);
+            let headers = match self.probe.look(request, may_be_untouched.then_some(is_enough)) {
                 Look::Enough => {
                     self.stats.count(Metric::Started, 1);
                     return None;
@@ -77,13 +79,6 @@ impl Tracer {
             Some(span.started(Start { unix, at }))
         });
         Started { changes: &self.changes, span }
-    }
-
-    /// Whether a request with this carrier is let go as it came, whatever else is known of it.
-    fn is_left_untouched(&self, carrier: &[u8]) -> bool {
-        self.unsampled != Unsampled::Inject
-            && self.sampler.lets_unsampled_go()
-            && self.propagators.is_unsampled(carrier)
     }
 
     /// Starts a request that ends before it reached this filter: nobody reads its headers any more. Envoy answers some before it
@@ -114,16 +109,13 @@ impl Tracer {
         Some(self.redirected.remove(place).span)
     }
 
-    /// Decides on a request and gives it an identity. An export of telemetry is left alone, whatever the sampler would say.
+    /// Decides on a request and gives it an identity. An export of telemetry is left alone, whatever the sampler says.
     fn begin(
         &mut self,
         request: &impl RequestSource,
         headers: Option<Headers>,
         parent: Option<SpanContext>,
     ) -> Option<OpenSpan> {
-        if headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
-            return None;
-        }
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
         let decision = self.decide(request, headers.as_ref(), trace_id, parent.as_ref());
         let sampling = match decision.recording {
@@ -131,8 +123,14 @@ impl Tracer {
             Recording::Undecided => Some(Sampling::Undecided(parent.clone().map(Box::new))),
             Recording::Off => None,
         };
+        // What stays as it is needs no look at what it is.
         let is_untouched = sampling.is_none() && self.unsampled.leaves(parent.as_ref());
-        let needs_headers = sampling.is_some() || parent.is_some() && !is_untouched;
+        if !is_untouched && headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
+            return None;
+        }
+        let is_known_by_its_carrier =
+            is_untouched && parent.as_ref().is_none_or(|parent| !parent.flags.is_sampled());
+        let needs_headers = sampling.is_some() || parent.is_some() && !is_known_by_its_carrier;
         self.probe.note(if needs_headers { Needed::AllHeaders } else { Needed::NoMore });
         if is_untouched {
             self.stats.count(Metric::Started, 1);
@@ -184,8 +182,7 @@ impl Tracer {
     /// Whether a request of whose headers nothing is known may be an export of telemetry. To ask for the header that each of them has
     /// costs little where it is not, and that is most requests.
     fn may_be_left_alone(&self, request: &impl RequestSource) -> bool {
-        self.telemetry_exports == TelemetryExports::LeftAlone
-            && request.header("content-type").is_some()
+        self.telemetry_exports == TelemetryExports::LeftAlone && request.has_header("content-type")
     }
 
     /// Whether a request with these headers is an export of telemetry that is to be left alone; then it is counted.

@@ -50,9 +50,16 @@ impl Request {
 }
 
 impl RequestSource for Request {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
+    fn has_header(&self, name: &str) -> bool {
         self.asked.borrow_mut().push(format!("has {name}"));
-        self.headers.iter().find_map(|(known, value)| (known == name).then(|| value.clone().into()))
+        self.headers.iter().any(|(known, _)| known == name)
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.asked.borrow_mut().push(name.to_owned());
+        let values = self.headers.iter().filter(|(known, _)| known == name);
+        let values: Vec<_> = values.map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(",").into())
     }
 
     fn headers(&self) -> HeaderMap {
