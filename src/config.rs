@@ -3,6 +3,9 @@
 //!
 //! Read once, at the border: what comes out is valid. Nothing here asks the host. Each file reads what
 //! one part of the filter takes; a key is written where it is read, and nowhere else.
+//!
+//! These readers are never inlined into each other: what the host takes to compile the module grows with its largest function, by 10 MiB
+//! when all of this was one.
 
 mod batch;
 mod cursor;

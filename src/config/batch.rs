@@ -23,6 +23,7 @@ const MAX_BATCH_BYTES: usize = 64 << 20;
 const POLICIES: &Words<QueueFullPolicy> =
     &[("drop_newest", QueueFullPolicy::DropNewest), ("drop_oldest", QueueFullPolicy::DropOldest)];
 
+#[inline(never)]
 pub(super) fn read(
     processor: &mut Object<'_>,
     envoy: &mut Object<'_>,

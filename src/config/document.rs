@@ -10,7 +10,13 @@ use super::words::{Words, joined};
 use super::{
     Config, batch, exporter, instrumentation, limits, outcome, propagator, resource, sampler,
 };
-use crate::semconv::{SpanKindSetting, TelemetryExports};
+use crate::batch::BatchLimits;
+use crate::export::ExporterConfig;
+use crate::otlp::attributes::SpanLimits;
+use crate::outcome::OutcomeConfig;
+use crate::propagation::Unsampled;
+use crate::sampling::Sampler;
+use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
 
 /// The severities of OpenTelemetry's log data model. We log nothing that is fatal.
@@ -73,47 +79,12 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
     let resource = root.take_object("resource", |object| resource::read(object, variables))?;
     let propagators =
         root.take_object("propagator", |object| propagator::read(object, variables))?;
-    let (processor, limits, sampler) = root.take_object("tracer_provider", |provider| {
-        provider.unsupported(&["id_generator", "tracer_configurator/development"]);
-        let processor = provider.take_as("processors", only_processor)?;
-        let processor = processor.unwrap_or_else(Cursor::nowhere);
-        let span_limits = provider.take_or_null("limits");
-        let limits = limits::read(&attribute_limits, &span_limits, variables)?;
-        Ok((processor, limits, sampler::read(provider, variables)?))
+    let provider = root.take_object("tracer_provider", |provider| {
+        tracer_provider(provider, &attribute_limits, variables)
     })?;
     let mut http = root.take_object("instrumentation/development", instrumentation::read)?;
-    let (span_kind, max_open_bytes, unsampled, outcome, telemetry_exports, batch, exporter) = root
-        .take_object("envoy", |envoy| {
-            envoy.unsupported(&[
-                "incoming",
-                "outgoing",
-                "keep",
-                "max_spans_per_second",
-                "attributes",
-                "routes",
-                "semconv",
-                "expose",
-            ]);
-            let cluster = exporter::cluster(envoy)?;
-            let kind =
-                envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
-            let max_open_bytes = envoy
-                .take_as("max_open_bytes", |bytes| bytes.count(MIN_OPEN_BYTES..=MAX_OPEN_BYTES))?;
-            let unsampled = propagator::unsampled(envoy)?;
-            let outcome = outcome::read(envoy)?;
-            instrumentation::redact_common_secrets(envoy, &mut http)?;
-            let exports = match envoy.take_as("trace_telemetry_exports", Cursor::bool)? {
-                Some(true) => TelemetryExports::Traced,
-                Some(false) | None => TelemetryExports::LeftAlone,
-            };
-            let (batch, exporter) = processor.object(|processor| {
-                let batch = batch::read(processor, envoy, variables)?;
-                Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
-            })?;
-            let kind = kind.unwrap_or(SpanKindSetting::Auto);
-            let max_open_bytes = max_open_bytes.unwrap_or(OPEN_BYTES);
-            Ok((kind, max_open_bytes, unsampled, outcome, exports, batch, exporter))
-        })?;
+    let envoy = root
+        .take_object("envoy", |object| envoy(object, &provider.processor, &mut http, variables))?;
     // Other implementations find theirs there; editors find the schema.
     root.take_for_nothing(&["distribution"], Cursor::any_object)?;
     root.take_for_nothing(&["$schema"], Cursor::text)?;
@@ -122,16 +93,93 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         log_level: log_level.unwrap_or(LevelFilter::Info),
         resource,
         propagators,
-        sampler,
-        limits,
-        batch,
-        exporter,
+        sampler: provider.sampler,
+        limits: provider.limits,
+        batch: envoy.batch,
+        exporter: envoy.exporter,
         http,
-        max_open_bytes,
-        span_kind,
+        max_open_bytes: envoy.max_open_bytes,
+        span_kind: envoy.span_kind,
+        unsampled: envoy.unsampled,
+        outcome: envoy.outcome,
+        telemetry_exports: envoy.telemetry_exports,
+    })
+}
+
+/// What `tracer_provider` says.
+struct TracerProvider<'a> {
+    /// Its only processor, still to be read.
+    processor: Cursor<'a>,
+    limits: SpanLimits,
+    sampler: Box<dyn Sampler>,
+}
+
+#[inline(never)] // As all readers of a room.
+fn tracer_provider<'a>(
+    provider: &mut Object<'a>,
+    attribute_limits: &Cursor<'_>,
+    variables: &mut Variables<'_>,
+) -> Result<TracerProvider<'a>, ConfigError> {
+    provider.unsupported(&["id_generator", "tracer_configurator/development"]);
+    let processor = provider.take_as("processors", only_processor)?;
+    let span_limits = provider.take_or_null("limits");
+    let limits = limits::read(attribute_limits, &span_limits, variables)?;
+    let processor = processor.unwrap_or_else(Cursor::nowhere);
+    Ok(TracerProvider { processor, limits, sampler: sampler::read(provider, variables)? })
+}
+
+/// What `envoy` says, and the processor, of which it says a part.
+struct EnvoyKey {
+    span_kind: SpanKindSetting,
+    max_open_bytes: usize,
+    unsampled: Unsampled,
+    outcome: OutcomeConfig,
+    telemetry_exports: TelemetryExports,
+    batch: BatchLimits,
+    exporter: ExporterConfig,
+}
+
+#[inline(never)] // As all readers of a room.
+fn envoy(
+    envoy: &mut Object<'_>,
+    processor: &Cursor<'_>,
+    http: &mut HttpConfig,
+    variables: &mut Variables<'_>,
+) -> Result<EnvoyKey, ConfigError> {
+    envoy.unsupported(&[
+        "incoming",
+        "outgoing",
+        "keep",
+        "max_spans_per_second",
+        "attributes",
+        "routes",
+        "semconv",
+        "expose",
+    ]);
+    let cluster = exporter::cluster(envoy)?;
+    let span_kind =
+        envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
+    let max_open_bytes =
+        envoy.take_as("max_open_bytes", |bytes| bytes.count(MIN_OPEN_BYTES..=MAX_OPEN_BYTES))?;
+    let unsampled = propagator::unsampled(envoy)?;
+    let outcome = outcome::read(envoy)?;
+    instrumentation::redact_common_secrets(envoy, http)?;
+    let telemetry_exports = match envoy.take_as("trace_telemetry_exports", Cursor::bool)? {
+        Some(true) => TelemetryExports::Traced,
+        Some(false) | None => TelemetryExports::LeftAlone,
+    };
+    let (batch, exporter) = processor.object(|processor| {
+        let batch = batch::read(processor, envoy, variables)?;
+        Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
+    })?;
+    Ok(EnvoyKey {
+        span_kind: span_kind.unwrap_or(SpanKindSetting::Auto),
+        max_open_bytes: max_open_bytes.unwrap_or(OPEN_BYTES),
         unsampled,
         outcome,
         telemetry_exports,
+        batch,
+        exporter,
     })
 }
 

@@ -44,6 +44,7 @@ impl Endpoint {
     }
 
     /// What the document says. gRPC has a path of its own.
+    #[inline(never)]
     pub(super) fn of_document(
         cursor: &Cursor<'_>,
         protocol: Protocol,
@@ -64,6 +65,7 @@ impl Endpoint {
 
     /// The variable for traces as it is; or else the one for all signals, with the path added
     /// (OTLP Exporter, section Endpoint URLs for OTLP/HTTP).
+    #[inline(never)]
     pub(super) fn of_variable(variables: &mut Variables<'_>) -> Option<Self> {
         let accepted = "a URL such as http://otel-collector:4318, without user and password";
         let of_traces = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];

@@ -57,6 +57,7 @@ pub(super) fn cluster(envoy: &mut Object<'_>) -> Result<String, ConfigError> {
 }
 
 /// Reads the rest.
+#[inline(never)]
 pub(super) fn read(
     cluster: String,
     processor: &mut Object<'_>,
@@ -108,6 +109,7 @@ fn only_exporter<'a>(cursor: &Cursor<'a>) -> Result<(ReadProtocol, Cursor<'a>), 
 }
 
 /// Where to, and the protocol's own path if it has one. The cluster names the authority if nothing else does.
+#[inline(never)]
 fn endpoint_for(
     configured: Option<Cursor<'_>>,
     protocol: Protocol,
@@ -149,6 +151,7 @@ fn limit(timeout: Duration) -> Duration {
     if timeout.is_zero() { NO_LIMIT } else { timeout }
 }
 
+#[inline(never)]
 fn retry(retry: &mut Object<'_>) -> Result<RetryPolicy, ConfigError> {
     let defaults = RetryPolicy::default();
     let milliseconds = |count: usize| Duration::from_millis(count as u64);

@@ -31,6 +31,7 @@ pub(super) const RESERVED: &[&str] = &[
 
 /// The headers, names lowercase: those of `headers` before those of `headers_list`, each name once;
 /// the variables' where the document has neither.
+#[inline(never)]
 pub(super) fn read(
     settings: &mut Object<'_>,
     variables: &mut Variables<'_>,

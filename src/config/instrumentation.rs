@@ -8,6 +8,7 @@ use super::headers::is_token;
 use crate::semconv::redaction::{COMMON_SECRETS, SENSITIVE_QUERY_PARAMETERS};
 use crate::semconv::{HttpConfig, HttpSpanConfig, KNOWN_METHODS};
 
+#[inline(never)]
 pub(super) fn read(instrumentation: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
     instrumentation.unsupported(&[
         "cpp", "dotnet", "erlang", "go", "java", "js", "php", "python", "ruby", "rust", "swift",

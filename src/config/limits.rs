@@ -17,6 +17,7 @@ struct Limits {
 const MAX: usize = u32::MAX as usize;
 
 /// Reads the limits for all signals, and those of spans, which go before.
+#[inline(never)]
 pub(super) fn read(
     general: &Cursor<'_>,
     of_spans: &Cursor<'_>,

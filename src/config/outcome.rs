@@ -18,6 +18,7 @@ const DETAIL: &Words<Detail> = &[
     ("envoy.request_attempt_count", Detail::RequestAttemptCount),
 ];
 
+#[inline(never)]
 pub(super) fn read(envoy: &mut Object<'_>) -> Result<OutcomeConfig, ConfigError> {
     let details = envoy.take_as("details", details)?;
     let start_time = envoy.take_as("start_time", |time| time.word(START_TIMES, &[]))?;

@@ -37,12 +37,14 @@ const UNSAMPLED: &Words<Unsampled> = &[
 ];
 
 /// `envoy.unsampled`.
+#[inline(never)]
 pub(super) fn unsampled(envoy: &mut Object<'_>) -> Result<Unsampled, ConfigError> {
     let unsampled = envoy.take_as("unsampled", |unsampled| unsampled.word(UNSAMPLED, &[]))?;
     Ok(unsampled.unwrap_or(Unsampled::Inject))
 }
 
 /// What the document names, or else the variable, or else Trace Context.
+#[inline(never)]
 pub(super) fn read(
     propagator: &mut Object<'_>,
     variables: &mut Variables<'_>,

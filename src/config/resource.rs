@@ -11,6 +11,7 @@ use crate::resource::AttributeValue;
 
 /// The attributes of all sources; a source adds only names that those before it lack. A service without a name, or with one of
 /// white space, is as good as not named: the next source may know it.
+#[inline(never)]
 pub(super) fn read(
     resource: &mut Object<'_>,
     variables: &mut Variables<'_>,

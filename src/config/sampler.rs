@@ -36,6 +36,7 @@ const MAX_DEPTH: usize = 8;
 const RATIO: &str = "a number from 0 to 1";
 
 /// The document's sampler, or else the variable's, or else a parent-based one that is always on.
+#[inline(never)]
 pub(super) fn read(
     provider: &mut Object<'_>,
     variables: &mut Variables<'_>,
