@@ -248,6 +248,15 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Puts these in the place of all routes.
+    ///
+    /// # Errors
+    /// The listener has no routes.
+    pub fn routes(mut self, listener: &str, routes: Vec<Value>) -> Result<Self> {
+        *self.in_listener(listener, ROUTES)? = Value::Array(routes);
+        Ok(self)
+    }
+
     /// Sets what the last route, the file's own, matches.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod receiver;
 pub mod span;
 pub mod stage;
+pub mod statistics;
 pub mod tls;
 pub mod traffic;
 pub mod upstream;
