@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench soak demo run fuzz mutants clean
+.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench bench-check load-tools soak demo run fuzz mutants clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -110,9 +110,15 @@ interop: image envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/pe
 	rm -rf $(GO_CACHE)
 	cargo test --quiet --locked -p interop -- --test-threads 1
 
-bench: build envoy ## Measure what the filter adds to a request, beside Envoy's own tracer
-	command -v wrk >/dev/null || apt-get install --yes --quiet wrk || { echo "install wrk" >&2; exit 1; }
+bench: build envoy load-tools ## Measure what the filter adds to a request, beside Envoy's own tracer (BENCH_SCENARIOS="base,gRPC" for some kinds)
 	cargo bench --quiet --locked --bench overhead
+
+bench-check: build envoy load-tools ## The same, and fail where the filter costs more beside Envoy's tracer than benches/ratios.json says
+	cargo bench --quiet --locked --bench overhead -- check
+
+load-tools:
+	command -v wrk >/dev/null || apt-get install --yes --quiet wrk || { echo "install wrk" >&2; exit 1; }
+	command -v h2load >/dev/null || apt-get install --yes --quiet nghttp2-client || { echo "install nghttp2-client, which has h2load" >&2; exit 1; }
 
 SOAK_SECONDS ?= 600
 export SOAK_SECONDS

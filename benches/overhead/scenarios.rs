@@ -1,0 +1,119 @@
+//! What requests are like, and what Envoy has to do with them beside tracing.
+
+use anyhow::{Context, Result};
+use harness::Bootstrap;
+use serde_json::{Value, json};
+
+/// Requests of one kind.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) protocol: Protocol,
+    pub(crate) parent: Parent,
+    /// So many headers are sent, but for those that tracing needs.
+    pub(crate) headers: usize,
+    /// The last of so many routes is the one that matches.
+    pub(crate) routes: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+    Grpc,
+}
+
+/// The traceparent that each request comes with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parent {
+    None,
+    Sampled,
+    Unsampled,
+}
+
+const BASE: Scenario = Scenario {
+    name: "base",
+    protocol: Protocol::Http1,
+    parent: Parent::None,
+    headers: 10,
+    routes: 1,
+};
+
+/// Each but the first differs from the first in one thing.
+const SCENARIOS: [Scenario; 7] = [
+    BASE,
+    Scenario { name: "sampled parent", parent: Parent::Sampled, ..BASE },
+    Scenario { name: "unsampled parent", parent: Parent::Unsampled, ..BASE },
+    Scenario { name: "HTTP/2", protocol: Protocol::Http2, ..BASE },
+    Scenario { name: "gRPC", protocol: Protocol::Grpc, ..BASE },
+    Scenario { name: "40 headers", headers: 40, ..BASE },
+    Scenario { name: "200 routes", routes: 200, ..BASE },
+];
+
+/// The scenarios with these names, separated by commas; all if there are no names.
+pub(crate) fn chosen(names: Option<&str>) -> Result<Vec<&'static Scenario>> {
+    let Some(names) = names else { return Ok(SCENARIOS.iter().collect()) };
+    let find = |name: &str| {
+        let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
+        scenario.with_context(|| {
+            let known = SCENARIOS.map(|scenario| scenario.name).join(", ");
+            format!("no scenario {name:?}; there are: {known}")
+        })
+    };
+    names.split(',').map(|name| find(name.trim())).collect()
+}
+
+impl Scenario {
+    /// The headers that a browser sends, and as many more as it takes. The host is one of them, and set by the load tool.
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        let usual = [
+            (
+                "user-agent",
+                "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            ),
+            ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+            ("accept-language", "en-US,en;q=0.5"),
+            ("accept-encoding", "gzip, deflate, br, zstd"),
+            ("authorization", "Bearer 6b1f9c0d5e7a48b2"),
+            ("cache-control", "no-cache"),
+            ("cookie", "session=4f8a0c2e9d1b; theme=dark"),
+            ("referer", "https://example.com/start"),
+            ("sec-fetch-mode", "navigate"),
+        ];
+        let usual = usual.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let more = (1..).map(|number| (format!("x-header-{number}"), format!("value-{number}")));
+        usual.into_iter().chain(more).take(self.headers - 1).collect()
+    }
+
+    /// The path of each request.
+    pub(crate) fn path(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Http1 | Protocol::Http2 => "/some/path?q=1",
+            Protocol::Grpc => "/test.Service/Ok",
+        }
+    }
+
+    /// The routes of `envoy/envoy.yaml` that these requests need, after those that never match.
+    pub(crate) fn routes(&self) -> Vec<Value> {
+        let others = (1..self.routes).map(|number| {
+            let route = json!({"cluster": "upstream"});
+            let name = format!("never-{number}");
+            json!({"name": name, "match": {"prefix": format!("/never/{number}/")}, "route": route})
+        });
+        let matching = match self.protocol {
+            Protocol::Http1 | Protocol::Http2 => {
+                json!({"name": "default", "match": {"prefix": "/"}, "route": {"cluster": "upstream"}})
+            }
+            Protocol::Grpc => json!({
+                "name": "grpc", "match": {"prefix": "/", "grpc": {}},
+                "route": {"cluster": "upstream_http2"},
+            }),
+        };
+        others.chain([matching]).collect()
+    }
+}
+
+/// The service behind, but for gRPC: an Envoy that answers by itself.
+pub(crate) fn upstream() -> Result<Bootstrap> {
+    let route = json!({"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}});
+    Bootstrap::from_file("envoy/envoy.yaml")?.without_filter("ingress")?.route("ingress", route)
+}
