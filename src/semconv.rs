@@ -20,7 +20,7 @@ pub use facts::Facts;
 pub use request::RequestHeaders;
 pub use telemetry::TelemetryExports;
 
-use crate::envoy::attributes::TrafficDirection;
+use crate::envoy::connections::TrafficDirection;
 use crate::envoy::node::Node;
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};

@@ -3,7 +3,7 @@
 //! Which of them are read is decided elsewhere (`outcome`).
 
 use super::address;
-use super::connections::Connection;
+use super::connections::{Connection, TrafficDirection};
 use super::flags::ResponseFlags;
 use super::wire::number;
 
@@ -82,30 +82,6 @@ const MAX_DURATION_TIMEOUT: &str = "max_duration_timeout";
 
 /// The details of a request that Envoy goes on with as another one.
 pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
-
-/// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TrafficDirection {
-    /// Not said.
-    #[default]
-    Unspecified,
-    /// Requests come in from elsewhere.
-    Inbound,
-    /// Requests go out from the service beside.
-    Outbound,
-}
-
-impl TrafficDirection {
-    /// What the value of `xds.listener_direction` says.
-    #[must_use]
-    pub fn read(value: &[u8]) -> Self {
-        match number(value) {
-            1 => Self::Inbound,
-            2 => Self::Outbound,
-            _ => Self::Unspecified,
-        }
-    }
-}
 
 /// What was read of a request when it had ended.
 #[derive(Clone, Debug, Default)]
@@ -299,19 +275,6 @@ mod tests {
             };
             assert_eq!(outcome.interruption(), interruption, "{reason}");
             assert_eq!(outcome.timed_out(), timed_out, "{reason}");
-        }
-    }
-
-    #[test]
-    fn a_direction_is_one_of_two() {
-        let cases = [
-            (0, TrafficDirection::Unspecified, "not said"),
-            (1, TrafficDirection::Inbound, "inbound"),
-            (2, TrafficDirection::Outbound, "outbound"),
-            (3, TrafficDirection::Unspecified, "a direction of a later Envoy"),
-        ];
-        for (value, expected, reason) in cases {
-            assert_eq!(TrafficDirection::read(&bytes(value)), expected, "{reason}");
         }
     }
 }

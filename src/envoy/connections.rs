@@ -3,7 +3,6 @@
 //! Envoy numbers the connections of a process, and no number comes twice. What may change is read for each request: a peer where Envoy
 //! may take it from a header, and all of QUIC's, whose connections move and whose numbers are hashes.
 
-use super::attributes::TrafficDirection;
 use super::wire::number;
 use std::rc::Rc;
 
@@ -11,6 +10,30 @@ const CONNECTION_ID: &str = "connection.id";
 const SOURCE_ADDRESS: &str = "source.address";
 const PROTOCOL: &str = "request.protocol";
 const LISTENER_DIRECTION: &str = "xds.listener_direction";
+
+/// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficDirection {
+    /// Not said.
+    #[default]
+    Unspecified,
+    /// Requests come in from elsewhere.
+    Inbound,
+    /// Requests go out from the service beside.
+    Outbound,
+}
+
+impl TrafficDirection {
+    /// What the value of `xds.listener_direction` says.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Self {
+        match number(value) {
+            1 => Self::Inbound,
+            2 => Self::Outbound,
+            _ => Self::Unspecified,
+        }
+    }
+}
 
 /// The connection that a request came over. Texts are empty where Envoy says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -196,5 +219,18 @@ mod tests {
         }
         let places = usize::try_from(Connections::PLACES).expect("few");
         assert_eq!(connections.places.len(), places, "no more are held");
+    }
+
+    #[test]
+    fn a_direction_is_one_of_two() {
+        let cases = [
+            (0_u64, TrafficDirection::Unspecified, "not said"),
+            (1, TrafficDirection::Inbound, "inbound"),
+            (2, TrafficDirection::Outbound, "outbound"),
+            (3, TrafficDirection::Unspecified, "a direction of a later Envoy"),
+        ];
+        for (value, expected, reason) in cases {
+            assert_eq!(TrafficDirection::read(&value.to_le_bytes()), expected, "{reason}");
+        }
     }
 }
