@@ -243,6 +243,7 @@ mod tests {
             let contained: Vec<_> =
                 Detail::ALL.into_iter().filter(|other| one.contains(*other)).collect();
             assert_eq!(contained, [detail]);
+            assert_eq!(one.with(detail), one, "twice is once");
         }
     }
 
