@@ -213,6 +213,7 @@ mod tests {
         let longer = "x".repeat(2 * HeaderNames::PLACES + 1);
         assert!(!names.contains(longer.as_bytes()), "of the same place");
         assert!(!names.contains(b""), "no name");
+        assert!(!names.is_empty() && HeaderNames::default().is_empty(), "whether there is any");
     }
 
     #[test]
