@@ -111,6 +111,12 @@ mod tests {
             ("x-forwarded-host", format!("{long}@h, b"), format!("{redacted}h"), "its secrets"),
             ("forwarded", format!("host=a;for=b, for={long}"), "host=a;for=b".into(), "the first"),
             ("forwarded", format!("host=a, for=\"{long}"), String::new(), "malformed at its end"),
+            (
+                "forwarded",
+                format!("host={}, for=b", xs(MIN_LIMIT - "host=".len())),
+                format!("host={}", xs(MIN_LIMIT - "host=".len())),
+                "an element as long as may be",
+            ),
             ("forwarded", format!("host={wide}"), String::new(), "an element that is too long"),
         ];
         for (name, value, expected, reason) in cases {
