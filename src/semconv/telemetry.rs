@@ -177,6 +177,7 @@ mod tests {
             ("Mozilla/5.0 (OTel-OTLP-Exporter-Rust/1)", false, "a comment"),
             ("Mozilla/5.0 (a (b) OTel-OTLP-Exporter-Rust/1 )", false, "in a comment of comments"),
             ("a (\\) OTel-OTLP-Exporter-Rust/1 )", false, "in a comment that goes on"),
+            ("OTel OTLP Exporter(a)Go/1", true, "a comment right after it"),
             ("OTel OTLP Exporter", false, "nothing after it"),
             ("OTLP Exporter Go/1", false, "a part of it"),
             ("OTel x OTLP Exporter Go/1", false, "something between"),
