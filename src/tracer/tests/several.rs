@@ -315,6 +315,16 @@ fn what_a_request_needed_decides_what_the_next_is_asked() {
     assert_eq!(asked(&mut off, &[("traceparent", PARENT)]), all, "another one, it seems");
     assert_eq!(asked(&mut off, &[]), all, "it was none");
     assert_eq!(asked(&mut off, &[]), little, "none, it seems");
+    let [on, unsampled] = ["01", "00"]
+        .map(|flags| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}"));
+    let [on, unsampled] = [[("traceparent", on.as_str())], [("traceparent", unsampled.as_str())]];
+    assert_eq!(asked(&mut off, &unsampled), format!("{first}, {all}"), "its headers change, too");
+    assert_eq!(asked(&mut off, &unsampled), all, "as those of the next, it seems");
+    let untouched = r#"{"tracer_provider": {"sampler": {"always_off": {}}}, "envoy": {"unsampled": "pass_through"}}"#;
+    let mut untouched = tracer(untouched);
+    assert_eq!(asked(&mut untouched, &on), "traceparent, all headers", "its carrier is not enough");
+    assert_eq!(asked(&mut untouched, &unsampled), all, "nor is the next one's, it seems");
+    assert_eq!(asked(&mut untouched, &unsampled), "traceparent", "but it was");
 }
 
 #[test]
