@@ -259,6 +259,27 @@ fn a_responses_headers_that_have_no_room_are_counted_in_the_span() {
     let span = spans(&mut tracer).remove(0);
     assert_eq!(span.span.dropped_attributes_count, 2);
     assert_eq!(span.texts("http.response.header.b"), None);
+
+    // To the last byte: first it is seen how many there are.
+    let header = HeaderMap::of(&[("a", "1")]);
+    let mut span = start(&mut tracer, &Request::get(&[]));
+    let without = span.size();
+    tracer.max_open_bytes = usize::MAX;
+    tracer.note_response_headers(&mut span, header.clone());
+    let size = span.size() - without;
+    for (room, dropped) in [(size, 0), (size - 1, 1)] {
+        tracer.max_open_bytes = tracer.open_bytes + room;
+        let mut span = start(&mut super::tracer(json), &Request::get(&[]));
+        tracer.note_response_headers(&mut span, header.clone());
+        assert_eq!(span.dropped_attributes(), dropped, "{room} of {size} bytes");
+    }
+}
+
+#[test]
+fn a_responses_headers_are_looked_at_where_one_is_wanted() {
+    let json = r#"{"instrumentation/development": {"general": {"http": {"client": {"response_captured_headers": ["a"]}}}}}"#;
+    assert!(tracer(json).wants_response_headers());
+    assert!(!tracer("{}").wants_response_headers(), "it would cost a host call");
 }
 
 #[test]
