@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -116,14 +116,8 @@ impl Call {
     /// # Errors
     /// No whole reply comes back in time.
     pub async fn send(&self, http: &Http, port: u16) -> Result<Reply> {
-        let reply = async {
-            match http {
-                Http::One => self.http1(port).await,
-                Http::Two => self.http2(port).await,
-                Http::Three(certificate) => http3::send(self, certificate, port).await,
-            }
-        };
-        tokio::time::timeout(PATIENCE, reply).await.context("no reply in time")?
+        let opened = tokio::time::timeout(PATIENCE, Connection::open(http, port)).await;
+        opened.context("no connection in time")??.send(self).await
     }
 
     /// Makes the call over HTTP/1.1 with TLS, as [`Call::send`] does without.
@@ -133,10 +127,6 @@ impl Call {
     pub async fn send_tls(&self, certificate: &Certificate, port: u16) -> Result<Reply> {
         let reply = async { self.over(https::connect(certificate, port).await?, port).await };
         tokio::time::timeout(PATIENCE, reply).await.context("no reply in time")?
-    }
-
-    async fn http1(&self, port: u16) -> Result<Reply> {
-        self.over(TcpStream::connect(("127.0.0.1", port)).await?, port).await
     }
 
     async fn over<S>(&self, stream: S, port: u16) -> Result<Reply>
@@ -156,15 +146,6 @@ impl Call {
         request.headers_mut().entry(http::header::HOST).or_insert(host);
         *request.uri_mut() = self.path.parse()?;
         Ok(request)
-    }
-
-    async fn http2(&self, port: u16) -> Result<Reply> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await?;
-        tokio::spawn(connection);
-        reply(sender.send_request(self.request("http", port)?).await?).await
     }
 }
 

@@ -4,7 +4,6 @@
 use super::{Call, Http, http3};
 use crate::{PATIENCE, wait_for};
 use anyhow::Result;
-use http::header::HOST;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
@@ -26,9 +25,7 @@ impl Call {
                 let stream = TokioIo::new(TcpStream::connect(("127.0.0.1", port)).await?);
                 let (mut sender, connection) =
                     hyper::client::conn::http1::handshake(stream).await?;
-                let mut request = self.request("http", port)?;
-                request.headers_mut().insert(HOST, format!("localhost:{port}").parse()?);
-                *request.uri_mut() = self.path.parse()?;
+                let request = self.request_http1(port)?;
                 let reply = async move { sender.send_request(request).await };
                 // What is not polled any more is dropped, and the socket with it.
                 tokio::select! {

@@ -26,10 +26,6 @@ pub(super) struct Sent {
 
 type Stream = RequestStream<BidiStream<Bytes>, Bytes>;
 
-pub(super) async fn send(call: &Call, certificate: &Certificate, port: u16) -> Result<Reply> {
-    Connection::open(certificate, port).await?.exchange(call, port).await
-}
-
 impl Connection {
     pub(super) async fn open(certificate: &Certificate, port: u16) -> Result<Self> {
         let endpoint = endpoint(certificate)?;
