@@ -123,17 +123,21 @@ impl Tracer {
             Recording::Undecided => Some(Sampling::Undecided(parent.clone().map(Box::new))),
             Recording::Off => None,
         };
-        // What stays as it is needs no look at what it is.
         let is_untouched = sampling.is_none() && self.unsampled.leaves(parent.as_ref());
-        if !is_untouched && headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
-            return None;
-        }
         let is_known_by_its_carrier =
             is_untouched && parent.as_ref().is_none_or(|parent| !parent.flags.is_sampled());
         let needs_headers = sampling.is_some() || parent.is_some() && !is_known_by_its_carrier;
         self.probe.note(if needs_headers { Needed::AllHeaders } else { Needed::NoMore });
+        // What stays as it is needs no look at what it is.
         if is_untouched {
             self.stats.count(Metric::Started, 1);
+            return None;
+        }
+        let headers = headers.or_else(|| {
+            let is_wanted = sampling.is_some() || self.may_be_left_alone(request);
+            is_wanted.then(|| self.probe.all_headers(request))
+        });
+        if headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
             return None;
         }
         let flags = parent.as_ref().map_or_else(TraceFlags::new_trace, |it| it.flags);
@@ -146,14 +150,6 @@ impl Tracer {
             },
             trace_state: decision.trace_state,
         };
-        let is_looked_at = headers.is_some();
-        let headers = headers.or_else(|| {
-            let is_wanted = sampling.is_some() || self.may_be_left_alone(request);
-            is_wanted.then(|| self.probe.all_headers(request))
-        });
-        if !is_looked_at && headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
-            return None;
-        }
         self.stats.count(Metric::Started, 1);
         self.inject(&context, parent.as_ref(), headers.as_ref());
         let (Some(sampling), Some(headers)) = (sampling, headers) else { return None };
