@@ -131,8 +131,7 @@ impl Span<'_> {
     pub fn append(&self, buffer: &mut Vec<u8>) {
         let message = self.message_len();
         buffer.reserve(wire::field_len(message));
-        buffer.push(SPANS);
-        wire::put_varint(buffer, message as u64);
+        wire::put_head(buffer, SPANS, message);
         wire::put_bytes(buffer, TRACE_ID, self.context.trace_id.as_bytes());
         wire::put_bytes(buffer, SPAN_ID, self.context.span_id.as_bytes());
         if !self.context.trace_state.is_empty() {
@@ -194,8 +193,7 @@ impl Link {
     /// Appends the link as one entry of `Span.links`.
     fn append(&self, buffer: &mut Vec<u8>) {
         let SpanContext { trace_id, span_id, flags, trace_state } = &self.context;
-        buffer.push(LINKS);
-        wire::put_varint(buffer, self.message_len() as u64);
+        wire::put_head(buffer, LINKS, self.message_len());
         wire::put_bytes(buffer, LINK_TRACE_ID, trace_id.as_bytes());
         wire::put_bytes(buffer, LINK_SPAN_ID, span_id.as_bytes());
         if !trace_state.is_empty() {

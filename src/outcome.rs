@@ -105,7 +105,7 @@ impl OutcomeReader {
             None => (read(REQUEST_TIME), read(REQUEST_DURATION)),
             Some(Start { unix, at }) => {
                 let took = end.saturating_sub(at);
-                if !self.start_times.needs_request_time() {
+                if !self.start_times.asks_envoy() {
                     return (unix, took);
                 }
                 // By durations: a clock that is set anew changes none.

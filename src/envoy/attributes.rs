@@ -32,7 +32,7 @@ pub enum Detail {
 }
 
 /// Some details.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Details(u8); // Invariant: a bit for each of `Detail::ALL`.
 
 impl Detail {
@@ -236,10 +236,10 @@ mod tests {
 
     #[test]
     fn details_are_told_apart() {
-        let all = Detail::ALL.into_iter().fold(Details::default(), Details::with);
+        let all = Detail::ALL.into_iter().fold(Details::NONE, Details::with);
         assert_eq!(all, Details::ALL, "each of them");
         for detail in Detail::ALL {
-            let one = Details::default().with(detail);
+            let one = Details::NONE.with(detail);
             let contained: Vec<_> =
                 Detail::ALL.into_iter().filter(|other| one.contains(*other)).collect();
             assert_eq!(contained, [detail]);

@@ -28,7 +28,11 @@ impl Clock {
 
 /// The time that all VMs have in common.
 pub(super) fn unix_time() -> UnixTime {
-    UnixTime::new(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
+    UnixTime::new(since_epoch())
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// The host's own zlib.
@@ -69,7 +73,7 @@ impl RequestSource for HostRequest {
     }
 
     fn unix_time(&self) -> Duration {
-        SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
+        since_epoch()
     }
 
     fn marks(&self) -> Vec<u8> {

@@ -36,7 +36,7 @@ impl StartTimes {
     }
 
     /// Whether Envoy is asked for the next request; if so, [`StartTimes::note`] follows.
-    pub(super) fn needs_request_time(&mut self) -> bool {
+    pub(super) fn asks_envoy(&mut self) -> bool {
         match self.setting {
             StartTime::Filter => false,
             StartTime::Request => true,
@@ -65,7 +65,7 @@ mod tests {
     fn asked(times: &mut StartTimes, requests: u32, held_up: Duration) -> u32 {
         let mut asked = 0;
         for _ in 0..requests {
-            if times.needs_request_time() {
+            if times.asks_envoy() {
                 times.note(held_up);
                 asked += 1;
             }
