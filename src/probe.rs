@@ -17,6 +17,9 @@ pub trait RequestSource {
     /// All headers.
     fn headers(&self) -> HeaderMap;
 
+    /// What is known of its body. Costs nothing.
+    fn body(&self) -> Body;
+
     /// The value of one of Envoy's attributes, such as `xds.route_name`; empty if it is not set.
     fn attribute(&self, name: &str) -> Vec<u8>;
 
@@ -29,6 +32,16 @@ pub trait RequestSource {
     /// What the passes before this one have left of it, if the host redirected the request internally: the marks that
     /// [`crate::tracer::Tracer::end`] gave, in their order. No caller can send it.
     fn marks(&self) -> Vec<u8>;
+}
+
+/// What is known of a request's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Body {
+    /// The request ends with its headers.
+    None,
+    /// There may be one.
+    #[default]
+    Possible,
 }
 
 /// What has to be known before a request is decided.

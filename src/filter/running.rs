@@ -3,13 +3,14 @@
 use super::answer;
 use super::metrics::Metrics;
 use super::process::{self, Unsent};
-use super::source::{self, Clock, HostRequest};
+use super::source::{self, Clock, HostOutcome, HostRequest};
 use crate::export::ExportCall;
 use crate::export::answer::Failure;
 use crate::host::{self, NotCalled};
 use crate::lifecycle::departure::Departure;
 use crate::lifecycle::handover;
 use crate::lifecycle::registry::{Registration, Successor};
+use crate::probe::Body;
 use crate::propagation::changes::HeaderChange;
 use crate::span::OpenSpan;
 use crate::tracer::Tracer;
@@ -84,9 +85,9 @@ impl Running {
     }
 
     /// Starts a request and carries out what becomes of its headers.
-    pub(super) fn start(&self) -> Option<OpenSpan> {
+    pub(super) fn start(&self, body: Body) -> Option<OpenSpan> {
         let mut tracer = self.tracer.borrow_mut();
-        let started = tracer.start(&HostRequest(self.clock));
+        let started = tracer.start(&HostRequest { clock: self.clock, body });
         for change in started.changes.iter() {
             match change {
                 HeaderChange::Add(name, value) => host::add_request_header(name, value),
@@ -99,7 +100,8 @@ impl Running {
 
     /// Starts a request that ends before it reached this filter.
     pub(super) fn start_late(&self) -> Option<OpenSpan> {
-        self.tracer.borrow_mut().start_late(&HostRequest(self.clock))
+        let request = HostRequest { clock: self.clock, body: Body::Possible };
+        self.tracer.borrow_mut().start_late(&request)
     }
 
     /// Notes the response's headers, if any is wanted.
@@ -113,7 +115,7 @@ impl Running {
     /// Ends a request.
     pub(super) fn end(&self, span: OpenSpan) {
         let mut tracer = self.tracer.borrow_mut();
-        if let Some(mark) = tracer.end(span, &HostRequest(self.clock)) {
+        if let Some(mark) = tracer.end(span, &HostOutcome(self.clock)) {
             source::leave_mark(mark);
         }
         if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {

@@ -6,7 +6,7 @@ use crate::host;
 use crate::lifecycle::registry::UnixTime;
 use crate::otlp::gzip::Zlib;
 use crate::outcome::EndedRequest;
-use crate::probe::RequestSource;
+use crate::probe::{Body, RequestSource};
 use crate::tracer::Mark;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,7 +47,10 @@ impl Zlib for HostZlib {
 
 /// The request of the current stream context.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct HostRequest(pub(super) Clock);
+pub(super) struct HostRequest {
+    pub(super) clock: Clock,
+    pub(super) body: Body,
+}
 
 impl RequestSource for HostRequest {
     fn has_header(&self, name: &str) -> bool {
@@ -64,12 +67,16 @@ impl RequestSource for HostRequest {
         HeaderMap::new(host::request_headers())
     }
 
+    fn body(&self) -> Body {
+        self.body
+    }
+
     fn attribute(&self, name: &str) -> Vec<u8> {
         attribute(name)
     }
 
     fn now(&self) -> Duration {
-        self.0.now()
+        self.clock.now()
     }
 
     fn unix_time(&self) -> Duration {
@@ -81,7 +88,11 @@ impl RequestSource for HostRequest {
     }
 }
 
-impl EndedRequest for HostRequest {
+/// The end of the request of the current stream context.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostOutcome(pub(super) Clock);
+
+impl EndedRequest for HostOutcome {
     fn attribute(&self, name: &str) -> Vec<u8> {
         attribute(name)
     }

@@ -2,6 +2,7 @@
 
 use super::running::Running;
 use crate::host;
+use crate::probe::Body;
 use crate::span::OpenSpan;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -38,10 +39,11 @@ impl Stream {
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
+            let body = if end_of_stream { Body::None } else { Body::Possible };
             let started = |span| StreamState::Started(Box::new(span));
-            self.state = running.start().map_or(StreamState::Done, started);
+            self.state = running.start(body).map_or(StreamState::Done, started);
         }
         Action::Continue
     }

@@ -38,6 +38,10 @@ impl RequestSource for Asked {
         HeaderMap::of(&self.headers)
     }
 
+    fn body(&self) -> Body {
+        Body::Possible
+    }
+
     fn attribute(&self, name: &str) -> Vec<u8> {
         self.note(name);
         name.as_bytes().to_vec()

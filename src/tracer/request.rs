@@ -11,7 +11,7 @@ use crate::otlp::attributes::Attributes;
 use crate::otlp::cut::Cut;
 use crate::otlp::{Link, Span};
 use crate::outcome::EndedRequest;
-use crate::probe::{Look, Needed, RequestSource};
+use crate::probe::{Body, Look, Needed, RequestSource};
 use crate::propagation::Unsampled;
 use crate::propagation::changes::Changes;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
@@ -175,10 +175,12 @@ impl Tracer {
         Some(span)
     }
 
-    /// Whether a request of whose headers nothing is known may be an export of telemetry. To ask for the header that each of them has
-    /// costs little where it is not, and that is most requests.
+    /// Whether a request of whose headers nothing is known may be an export of telemetry: each has a body, and a header to say of what
+    /// kind, which is asked for at a low price where it is not.
     fn may_be_left_alone(&self, request: &impl RequestSource) -> bool {
-        self.telemetry_exports == TelemetryExports::LeftAlone && request.has_header("content-type")
+        self.telemetry_exports == TelemetryExports::LeftAlone
+            && request.body() == Body::Possible
+            && request.has_header("content-type")
     }
 
     /// Whether a request with these headers is an export of telemetry that is to be left alone; then it is counted.

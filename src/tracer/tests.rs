@@ -9,7 +9,7 @@ use crate::config::Environment;
 use crate::envoy::wire::HeaderMap;
 use crate::otlp::gzip::tests::Native;
 use crate::outcome::EndedRequest;
-use crate::probe::RequestSource;
+use crate::probe::{Body, RequestSource};
 use crate::propagation::changes::HeaderChange;
 use crate::span::OpenSpan;
 use harness::Span;
@@ -66,6 +66,12 @@ impl RequestSource for Request {
         self.asked.borrow_mut().push("all headers".to_owned());
         let pairs: Vec<_> = self.headers.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         HeaderMap::of(&pairs)
+    }
+
+    /// A GET has none.
+    fn body(&self) -> Body {
+        let is_get = |(name, value): &(String, String)| name == ":method" && value == "GET";
+        if self.headers.iter().any(is_get) { Body::None } else { Body::Possible }
     }
 
     fn attribute(&self, name: &str) -> Vec<u8> {
