@@ -2,6 +2,7 @@
 //! rules that a schema can't say.
 
 pub(super) mod agreement;
+mod documented;
 
 use super::parse;
 use jsonschema::Validator;
@@ -103,7 +104,7 @@ fn read(document: &str) -> Value {
 }
 
 /// A step from a value of a document to one in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Step {
     Key(String),
     FirstItem,
