@@ -69,7 +69,8 @@ fn every_key_is_in_a_document() {
     assert!(documents.len() >= 4, "the page's documents are found: {}", documents.len());
     let mut keys = 0;
     for place in places(&schema).iter().filter(|place| place.key().is_some()) {
-        let is_in = |document| may_stand_at(place).iter().any(|it| !values(document, it).is_empty());
+        let is_in =
+            |document| may_stand_at(place).iter().any(|it| !values(document, it).is_empty());
         assert!(documents.iter().any(is_in), "docs/configuration.md has no {}", place.name());
         keys += 1;
     }
