@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use dynamic::{Dynamic, ecds, replace};
 use harness::client::{Call, Http};
 use harness::{Answer, Counters, PATIENCE, Stage, TempDir, client, wait_for, wait_within};
+use serde_json::json;
 use std::collections::BTreeMap;
 use walrus::{FunctionBuilder, Module};
 
@@ -93,6 +94,36 @@ async fn a_vm_that_crashes_is_started_anew_and_what_it_held_is_counted() -> Resu
         .map(|(_, value)| value)
         .sum();
     assert!(reloads >= 1, "Envoy has started it anew");
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_fail_open_requests_pass_untraced_and_the_counter_of_requests_stands_still()
+-> Result<()> {
+    let folder = harness::folder()?;
+    let module = trapped(&folder)?;
+    let stage = Stage::start(|edge| {
+        let edge = edge.replace(&harness::module()?.to_string_lossy(), &module)?;
+        let edge = edge.wasm("ingress", "/config", "reload_config", json!(null))?;
+        edge.wasm("ingress", "/config", "failure_policy", json!("FAIL_OPEN"))
+    })
+    .await?;
+    let port = stage.port();
+    assert_eq!(client::get(port, "/traced").await?.status, 200);
+    stage.at_rest(1).await?;
+    let _ = Call::grpc("/test.Echo/Unary").send(&Http::Two, port).await;
+    let crashed = || async {
+        let log = stage.envoy.log();
+        log.contains("Function: proxy_on_response_trailers failed").then_some(())
+    };
+    wait_for("the crash", crashed).await?;
+    let codes = client::load(port, "/untraced", 100, 2).await?;
+    assert_eq!(codes, BTreeMap::from([(200, 100)]), "requests pass");
+    assert_eq!(stage.upstream.last().header("traceparent"), "", "untraced");
+    let stats = stage.envoy.stats().await?;
+    assert!(stats["http.ingress.downstream_rq_total"] > 100, "Envoy counts them");
+    let started = stats["wasmcustom.otel.sdk.span.started"];
+    assert!((1..=2).contains(&started), "the filter counts none since: {started}");
     Ok(())
 }
 

@@ -9,7 +9,8 @@ use files::dynamic::Dynamic;
 use files::vendor::{self, REMINDER, VENDOR};
 use harness::client::{self, Call};
 use harness::tls::Certificate;
-use harness::{Bootstrap, Envoy, Receiver, Span, Stage, Upstream};
+use harness::{Bootstrap, Envoy, Receiver, Span, Stage, Upstream, wait_for};
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +20,7 @@ use std::process::Command;
 /// Files, and the test that loads them.
 type Case = (&'static [&'static str], fn() -> Pin<Box<dyn Future<Output = Result<()>>>>);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     (&["envoy.yaml"], || Box::pin(edge())),
     (&["sidecar.yaml"], || Box::pin(sidecar())),
     (&["tls-api-key.yaml"], || Box::pin(tls_api_key())),
@@ -27,6 +28,7 @@ const CASES: [Case; 9] = [
     (&["grpc.yaml"], || Box::pin(grpc())),
     (&["compressor.yaml"], || Box::pin(compressor())),
     (&["health-checks.yaml"], || Box::pin(health_checks())),
+    (&["access-log.yaml"], || Box::pin(access_log())),
     (&["http3.yaml"], || Box::pin(http3())),
     (&["dynamic/bootstrap.yaml", "dynamic/ecds.yaml", "dynamic/lds.yaml"], || Box::pin(dynamic())),
 ];
@@ -204,6 +206,91 @@ async fn health_checks() -> Result<()> {
     fail.send(&client::Http::One, stage.envoy.admin_port()).await?;
     assert_eq!(send("/ready").await?.status, 503, "an Envoy that is told to fail says so");
     stage.at_rest(1).await?;
+    Ok(())
+}
+
+/// The last line of an access log in JSON that is about this path.
+async fn logged(stage: &Stage, path: &str) -> Result<Value> {
+    let line = || async {
+        let log = stage.envoy.log();
+        let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut lines = lines.filter(|line| line["path"] == path);
+        lines.next()
+    };
+    wait_for(&format!("the access log of {path}"), line).await
+}
+
+/// An Envoy of `access-log.yaml`, changed, which writes its access log soon.
+async fn logging(change: impl FnOnce(Bootstrap) -> Result<Bootstrap>) -> Result<Stage> {
+    let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
+    let bootstrap = Bootstrap::from_file("envoy/access-log.yaml")?
+        .cluster("upstream", upstream.port())?
+        .cluster("otel_collector", collector.port())?;
+    let soon = ["--file-flush-interval-msec", "50"];
+    let envoy = Envoy::with_arguments(change(bootstrap)?, 1, &soon).await?;
+    Ok(Stage { envoy, upstream, collector })
+}
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// A request of a caller's trace, and its traceparent.
+fn from_caller(path: &str, flags: &str) -> (Call, String) {
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
+    (Call::get(path).header("traceparent", &parent), parent)
+}
+
+async fn access_log() -> Result<()> {
+    // Envoy's own tracing is off: its formatters print nothing.
+    let stage = logging(|edge| edge.replace("%START_TIME%", "%TRACE_ID%")).await?;
+    let calls = [
+        // Sampled, and its trace id is random (Level 2).
+        ("/root", (Call::get("/root"), String::new()), "03"),
+        ("/kept", from_caller("/kept", "01"), "01"),
+        ("/let-go", from_caller("/let-go", "00"), "00"),
+    ];
+    for (path, (call, parent), flags) in calls {
+        assert_eq!(call.send(&client::Http::One, stage.port()).await?.status, 200, "{path}");
+        let line = logged(&stage, path).await?;
+        let sent = stage.upstream.last().header("traceparent");
+        assert_eq!(line["traceparent"], sent.as_str(), "{path}: what the service got");
+        assert_eq!(line["start_time"], Value::Null, "{path}: {line}");
+        assert!(sent.ends_with(&format!("-{flags}")), "{path}: {sent}");
+        assert_ne!(sent, parent, "{path}: it is the filter's own");
+        assert_eq!(sent.contains(TRACE), !parent.is_empty(), "{path}: of the caller's trace");
+    }
+    stage.at_rest(3).await?;
+    let spans = stage.collector.wait_for_spans(2).await?;
+    assert_eq!(spans.len(), 2, "of those that are kept");
+    for span in spans {
+        let path = span.text("url.path").context("a path")?;
+        let ids = format!("00-{}-{}-", span.trace_id(), span.span_id());
+        let line = logged(&stage, &path).await?;
+        let named = line["traceparent"].as_str().is_some_and(|it| it.starts_with(&ids));
+        assert!(named, "{path}: {ids}: {line}");
+    }
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "a clean log");
+
+    let sampler = json!({"always_off": {}});
+    for unsampled in ["inject", "pass_through", "defer"] {
+        let configuration =
+            json!({"tracer_provider": {"sampler": sampler}, "envoy": {"unsampled": unsampled}});
+        let stage = logging(|edge| edge.filter("ingress", &configuration.to_string())).await?;
+        let (call, parent) = from_caller("/caller", "01");
+        for (path, call) in [("/caller", call), ("/root", Call::get("/root"))] {
+            assert_eq!(call.send(&client::Http::One, stage.port()).await?.status, 200, "{path}");
+        }
+        let (caller, root) = (logged(&stage, "/caller").await?, logged(&stage, "/root").await?);
+        let (caller, root) = (caller["traceparent"].as_str(), root["traceparent"].as_str());
+        let is_let_go = |it: Option<&str>, flags| it.is_some_and(|it| it.ends_with(flags));
+        match unsampled {
+            "inject" => assert!(is_let_go(caller, "-00"), "{caller:?}"),
+            _ => assert_eq!(caller, Some(parent.as_str()), "{unsampled}: what the caller sent"),
+        }
+        match unsampled {
+            "defer" => assert_eq!(root, None, "nothing came"),
+            _ => assert!(is_let_go(root, "-02"), "{unsampled}: {root:?}"),
+        }
+    }
     Ok(())
 }
 
