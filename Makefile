@@ -16,10 +16,10 @@ FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench bench-check load-tools soak demo run fuzz mutants clean
+.PHONY: help toolchain build image push envoy check check-config deny test test-envoys interop bench bench-check load-tools soak demo run fuzz mutants clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 toolchain:
 	@rustup show active-toolchain >/dev/null 2>&1 && rustup target list --installed | grep -qx wasm32-wasip1 \
@@ -66,6 +66,10 @@ deny: .tools/deny-$(DENY_VERSION)
 .tools/deny-$(DENY_VERSION): | toolchain
 	cargo install --quiet --locked --root .tools cargo-deny@$(DENY_VERSION)
 	touch $@
+
+check-config: toolchain ## Say what the filter thinks of a configuration, without an Envoy: make check-config CONFIG=plugin.yaml
+	@test -n "$(CONFIG)" || { echo "which one? make check-config CONFIG=plugin.yaml" >&2; exit 2; }
+	@cargo run --quiet --locked -p check-config -- $(CONFIG)
 
 test: build envoy ## Run all tests, against the module and a real Envoy
 	cargo test --quiet --locked --workspace --exclude interop

@@ -98,3 +98,33 @@ fn each_file_of_an_example_is_named_on_a_page() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn manifests_alerts_and_the_dashboard_say_of_which_version_they_are() -> Result<()> {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    const OURS: [&str; 3] = ["WasmPlugin", "TrafficExtension", "EnvoyExtensionPolicy"];
+    let label = format!("app.kubernetes.io/version: \"{VERSION}\"");
+    let mut labelled = 0;
+    for folder in ["examples/istio", "examples/envoy-gateway"] {
+        for entry in fs::read_dir(harness::root().join(folder))? {
+            let path = entry?.path();
+            for resource in fs::read_to_string(&path)?.split("\n---\n") {
+                let is_ours = OURS.iter().any(|kind| resource.contains(&format!("kind: {kind}\n")));
+                assert_eq!(resource.contains(&label), is_ours, "{}: {label}", path.display());
+                labelled += usize::from(is_ours);
+            }
+        }
+    }
+    assert!(labelled >= 7, "the manifests are found: {labelled}");
+    let prometheus = harness::root().join("examples/prometheus");
+    let alerts = fs::read_to_string(prometheus.join("alerts.yaml"))?;
+    let label = format!("labels: {{severity: warning, version: \"{VERSION}\"}}");
+    let count = |text: &str| alerts.matches(text).count();
+    assert_eq!(count(&label), count("- alert: "), "each alert has {label}");
+    let dashboard = fs::read_to_string(prometheus.join("dashboard.json"))?;
+    assert!(
+        dashboard.contains(&format!("otel-proxy-wasm {VERSION}.\"")),
+        "the dashboard's version"
+    );
+    Ok(())
+}

@@ -21,11 +21,12 @@ async fn promtool(arguments: &[&str]) -> Result<String> {
 async fn the_alerts_fire_when_they_must_and_only_then() -> Result<()> {
     let alerts = root().join("examples/prometheus/alerts.yaml").display().to_string();
     let checked = promtool(&["check", "rules", &alerts]).await?;
-    assert!(checked.contains("3 rules found"), "{checked}");
+    assert!(checked.contains("4 rules found"), "{checked}");
     let folder = TempDir::new()?;
     let test = std::fs::read_to_string(root().join("tests/interop/alerts_test.yaml"))?;
     let file = folder.path().join("test.yaml");
-    std::fs::write(&file, test.replace("ALERTS", &alerts))?;
+    let test = test.replace("ALERTS", &alerts).replace("VERSION", env!("CARGO_PKG_VERSION"));
+    std::fs::write(&file, test)?;
     promtool(&["test", "rules", &file.display().to_string()]).await.map(drop)
 }
 
@@ -37,14 +38,15 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    async fn start(envoy: u16) -> Result<Self> {
+    async fn start(envoys: &[u16]) -> Result<Self> {
         let (port, folder) = (free_port()?, TempDir::new()?);
+        let targets: Vec<_> = envoys.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let configuration = json!({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [root().join("examples/prometheus/alerts.yaml")],
             "scrape_configs": [{
                 "job_name": "envoy", "metrics_path": "/stats/prometheus",
-                "static_configs": [{"targets": [format!("127.0.0.1:{envoy}")]}],
+                "static_configs": [{"targets": targets}],
             }],
         });
         let file = folder.path().join("prometheus.yml");
@@ -98,9 +100,40 @@ fn all<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a str>) {
 }
 
 #[tokio::test]
+async fn the_alert_on_untraced_proxies_means_one_without_the_filter() -> Result<()> {
+    let traced = Stage::start(Ok).await?;
+    let untraced = Stage::start(|edge| edge.without_filter("ingress")).await?;
+    let admins = [&traced, &untraced].map(|stage| stage.envoy.admin_port());
+    let prometheus = Prometheus::start(&admins).await?;
+    let rules = client::get(prometheus.port, "/api/v1/rules").await?;
+    let rules: Value = serde_json::from_slice(&rules.body)?;
+    let rules = rules["data"]["groups"][0]["rules"].as_array().context("the rules")?.clone();
+    let rule = rules.iter().find(|rule| rule["name"] == "OtelProxyUntraced").context("it")?;
+    let query = rule["query"].as_str().context("its query")?;
+    // A rate needs two scrapes between which something happens.
+    let seen = || async {
+        for stage in [&traced, &untraced] {
+            client::get(stage.port(), "/").await.ok()?;
+        }
+        let rate = "rate(envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix=\"ingress\"}[5m]) > 0";
+        let rates = prometheus.query(rate).await.ok()?;
+        let started = prometheus.query("rate(otel_sdk_span_started[5m]) > 0").await.ok()?;
+        if rates.len() < 2 || started.is_empty() {
+            return None;
+        }
+        prometheus.query(query).await.ok()
+    };
+    let series = harness::wait_for("rates of both", seen).await?;
+    let instances: Vec<_> = series.iter().map(|it| &it["metric"]["instance"]).collect();
+    let [_, admin] = admins;
+    assert_eq!(instances, [&json!(format!("127.0.0.1:{admin}"))], "{series:#?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn each_query_of_the_dashboard_has_an_answer() -> Result<()> {
     let stage = Stage::start(Ok).await?;
-    let mut prometheus = Prometheus::start(stage.envoy.admin_port()).await?;
+    let mut prometheus = Prometheus::start(&[stage.envoy.admin_port()]).await?;
     let mut requests = 0;
     // A rate needs two scrapes between which something happens.
     for _ in 0..2 {

@@ -1,0 +1,66 @@
+//! What the filter says of a configuration, without an Envoy: for CI, before a cluster sees it.
+//!
+//! It reads files, finds the filter's configurations in them, gives each to the parser that the module has, and ends with status 1 if
+//! one is refused, or 2 if there is none. It asks nobody: whether a cluster or a route exists is not known here.
+
+mod found;
+
+use anyhow::{Context, Result, ensure};
+use found::Found;
+use otel_proxy_wasm::config::{Config, Environment};
+use std::io::Read;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let files: Vec<String> = std::env::args().skip(1).collect();
+    match run(&files) {
+        Ok(refused) => ExitCode::from(u8::from(refused > 0)),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Says what is thought of each configuration in these files, and gives how many are refused.
+fn run(files: &[String]) -> Result<usize> {
+    ensure!(!files.is_empty(), "usage: check-config FILE...\n       check-config - < FILE");
+    let mut refused = 0;
+    for file in files {
+        let text = read(file).with_context(|| file.clone())?;
+        let found = found::configurations(file, &text).with_context(|| file.clone())?;
+        ensure!(!found.is_empty(), "{file}: no configuration of a Wasm filter is in it");
+        for configuration in found {
+            refused += usize::from(!is_taken(file, configuration));
+        }
+    }
+    Ok(refused)
+}
+
+fn read(file: &str) -> Result<String> {
+    if file != "-" {
+        return Ok(std::fs::read_to_string(file)?);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Whether the filter takes a configuration. What it logs of it, it says here.
+fn is_taken(file: &str, Found { name, json, variables }: Found) -> bool {
+    let place = if name.is_empty() { file.to_owned() } else { format!("{file}: {name}") };
+    let environment: Environment = variables.into_iter().collect();
+    match Config::parse(&json, &environment) {
+        Ok(parsed) => {
+            for warning in parsed.warnings {
+                println!("{place}: warning: configuration: {warning}");
+            }
+            println!("{place}: ok");
+            true
+        }
+        Err(error) => {
+            eprintln!("{place}: configuration: {error}");
+            false
+        }
+    }
+}
