@@ -128,3 +128,13 @@ fn manifests_alerts_and_the_dashboard_say_of_which_version_they_are() -> Result<
     );
     Ok(())
 }
+
+#[test]
+fn the_module_is_as_small_as_the_page_about_istio_says() -> Result<()> {
+    let page = fs::read_to_string(harness::root().join("docs/istio.md"))?;
+    let (_, rest) = page.split_once("this one has at most ").context("its size")?;
+    let most: u64 = rest.split_once('.').context("its end")?.0.parse()?;
+    let size = fs::metadata(harness::module()?)?.len();
+    assert!(size <= most && most < 268_435_456, "{size} bytes, at most {most}");
+    Ok(())
+}

@@ -193,3 +193,16 @@ fn what_people_copy_is_taken() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_secret_of_the_page_about_istio_is_taken() -> Result<()> {
+    let page = fs::read_to_string(root().join("docs/istio.md"))?;
+    let block = page.split("```yaml\n").find(|block| block.contains("valueFrom: HOST"));
+    let (spec, _) = block.and_then(|block| block.split_once("```")).expect("the block");
+    let plugin = format!("kind: WasmPlugin\nmetadata: {{name: otel}}\n{spec}");
+    let (status, output) = check("a.yaml", &plugin)?;
+    assert_eq!(status, Some(0), "{output}");
+    let place = "tracer_provider.processors[0].batch.exporter.otlp_http.headers[0].value";
+    assert!(output.contains(&format!("{place}: a variable in it is not set")), "{output}");
+    Ok(())
+}

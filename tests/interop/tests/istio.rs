@@ -10,6 +10,8 @@ use interop::istio::{CLUSTER, ControlPlane, NODE};
 use mesh::{Mesh, UNSAMPLED, example};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
+use std::collections::BTreeSet;
+use tokio::process::Command;
 
 /// A caller's trace, which is kept.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -53,13 +55,49 @@ async fn each_file_passes_istioctl_and_the_api_server() -> Result<()> {
         control_plane.kubectl(&apply, &example(&name)?).await.context(name)?;
         files += 1;
     }
-    assert!(files >= 7, "all files, not {files}");
+    assert!(files >= 8, "all files, not {files}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn istio_knows_the_keys_of_its_telemetry_that_are_translated() -> Result<()> {
+    let tracing = json!({
+        "match": {"mode": "SERVER"}, "providers": [{"name": "a"}], "randomSamplingPercentage": 10,
+        "disableSpanReporting": true, "useRequestIdForTraceSampling": false, "enableIstioTags": false,
+        "disableContextPropagation": false, "customTags": {
+            "a": {"literal": {"value": "a"}}, "b": {"environment": {"name": "A"}},
+            "c": {"header": {"name": "a"}}, "d": {"formatter": {"value": "%PROTOCOL%"}},
+        },
+    });
+    let page = std::fs::read_to_string(harness::root().join("docs/migrate.md"))?;
+    let (_, section) = page.split_once("## From Istio's Telemetry API").context("the section")?;
+    let rows = section.lines().skip_while(|line| !line.starts_with('|')).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let translated: BTreeSet<_> = rows
+        .filter_map(|row| row.strip_prefix("| `")?.split_once('`'))
+        .filter(|(_, rest)| !rest.starts_with(" (provider)"))
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    let known = tracing.as_object().context("an object")?.keys().cloned().collect();
+    assert_eq!(translated, known, "docs/migrate.md has the keys");
+    let folder = harness::TempDir::new()?;
+    let file = folder.path().join("telemetry.json");
+    let telemetry = json!({
+        "apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry",
+        "metadata": {"name": "a", "namespace": "istio-system"}, "spec": {"tracing": [tracing]},
+    });
+    std::fs::write(&file, telemetry.to_string())?;
+    let mut istioctl = Command::new(interop::peer("istio", "istioctl")?);
+    let checked = istioctl.args(["validate", "--filename"]).arg(&file).output().await?;
+    let said = [checked.stdout, checked.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    assert!(checked.status.success() && said.concat().contains("is valid"), "{said:?}");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_request_through_the_mesh_is_one_trace() -> Result<()> {
-    let ways: [&[&str]; 2] = [&["gateway.yaml", "sidecar.yaml"], &["mesh.yaml"]];
+    let ways: [&[&str]; 3] =
+        [&["gateway.yaml", "sidecar.yaml"], &["mesh.yaml"], &["traffic-extension.yaml"]];
     for plugins in ways {
         let mesh = Mesh::start(plugins).await?;
         let reply = mesh.send(call("/some/path")).await?;
@@ -259,5 +297,34 @@ async fn a_missing_image_does_what_fail_strategy_says() -> Result<()> {
         mesh.patch(json!({"url": image("otel-proxy-wasm:0.1.0")})).await?;
         mesh.serves().await.context(strategy)?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_digest_pins_the_image() -> Result<()> {
+    let mesh = Mesh::start(&["gateway.yaml"]).await?;
+    let pinned = mesh.registry.push("otel-proxy-wasm:pinned").await?;
+    let pinned = json!({
+        "url": format!("oci://{pinned}"), "failStrategy": "FAIL_CLOSE",
+        "pluginConfig": configuration("pinned"),
+    });
+    mesh.patch(pinned).await?;
+    let traced = || async {
+        mesh.send(call("/")).await.ok()?;
+        let spans = mesh.collector.spans().ok()?;
+        spans.iter().any(|it| environment(it).as_deref() == Some("pinned")).then_some(())
+    };
+    wait_for("a span of the image with this digest", traced).await?;
+
+    let (tag, other) = ("otel-proxy-wasm:pinned", "0".repeat(64));
+    let url = format!("oci://{}/{tag}", mesh.registry.address());
+    mesh.patch(json!({"url": url, "sha256": other})).await?;
+    let refused = || async {
+        let reply = mesh.send(call("/")).await.ok()?;
+        (reply.status == 403).then_some(())
+    };
+    wait_for("an image with another digest to be refused", refused).await?;
+    let told = format!("which does not match: {other}");
+    assert!(mesh.gateway.log().contains(&told), "{told}: {}", mesh.gateway.log());
     Ok(())
 }
