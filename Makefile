@@ -16,10 +16,10 @@ FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build image push envoy check deny test test-envoys interop bench bench-check load-tools soak demo run fuzz mutants clean
+.PHONY: help toolchain build image push envoy check deny test test-envoys compare w3c interop bench bench-check load-tools soak demo run fuzz mutants clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 toolchain:
 	@rustup show active-toolchain >/dev/null 2>&1 && rustup target list --installed | grep -qx wasm32-wasip1 \
@@ -105,6 +105,27 @@ $@ --version
 endef
 collector_sources = $(addprefix tests/peers/$(1)/,peer.mk builder.yaml go.mod go.sum)
 include $(wildcard tests/peers/*/peer.mk)
+
+compare: build envoy ## Run what README's table says of this filter and of Envoy's own tracer
+	cargo test --quiet --locked --test comparison
+
+# The suite's folder: make w3c W3C_SUITE=/path/to/trace-context, if GitHub can't be reached.
+W3C_COMMIT := acab820be9db7b3433668baa5cdd43f57f4c4be0
+W3C_SUITE ?= $(CURDIR)/.tools/w3c/$(W3C_COMMIT)
+W3C_PYTHON := $(CURDIR)/.tools/w3c/python
+# filter, envoy (its own tracer) or none.
+TRACER ?= filter
+
+w3c: build envoy $(W3C_SUITE) $(W3C_PYTHON) ## Run the W3C's test suite of Trace Context (TRACER=envoy for Envoy's own tracer)
+	PATH="$(W3C_PYTHON)/bin:$$PATH" cargo run --quiet --locked -p harness --example w3c -- $(W3C_SUITE) $(TRACER)
+
+$(CURDIR)/.tools/w3c/$(W3C_COMMIT):
+	rm -rf $@ && mkdir -p $(@D)
+	git clone --quiet https://github.com/w3c/trace-context $@ && git -C $@ checkout --quiet $(W3C_COMMIT) || { rm -rf $@; exit 1; }
+
+$(W3C_PYTHON):
+	rm -rf $@ && python3 -m venv $@ || { echo "install Python's venv: Debian's package is python3-venv" >&2; exit 1; }
+	$@/bin/pip install --quiet aiohttp==3.14.5 || { rm -rf $@; exit 1; }
 
 interop: image envoy $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts
 	rm -rf $(GO_CACHE)
