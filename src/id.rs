@@ -74,6 +74,7 @@ impl IdGenerator {
     }
 
     /// A new trace id, random in all its bits.
+    #[inline]
     pub fn trace_id(&mut self) -> TraceId {
         loop {
             let (high, low) = (self.0.next_u64(), self.0.next_u64());

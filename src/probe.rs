@@ -49,6 +49,8 @@ pub enum Body {
 pub struct Needs {
     /// Of its headers.
     pub headers: HeaderNeeds,
+    /// Headers that are read beside those that the conventions ask for, in lowercase.
+    pub header_names: Vec<Box<str>>,
     /// Of Envoy's attributes.
     pub attributes: Vec<&'static str>,
     /// The time.
@@ -141,6 +143,7 @@ impl Needs {
                 HeaderNeeds::Presence(names)
             }
         };
+        add_new(&mut self.header_names, other.header_names);
         add_new(&mut self.attributes, other.attributes);
         if other.time == TimeNeed::Now {
             self.time = TimeNeed::Now;
@@ -149,7 +152,7 @@ impl Needs {
     }
 }
 
-fn add_new(names: &mut Vec<&'static str>, others: Vec<&'static str>) {
+fn add_new<T: PartialEq>(names: &mut Vec<T>, others: Vec<T>) {
     for name in others {
         if !names.contains(&name) {
             names.push(name);
@@ -166,6 +169,7 @@ impl<'a> From<Option<&'a Headers>> for Known<'a> {
 impl Known<'_> {
     /// Whether a header came. `carriers` are those whose absence is known where nothing else is.
     #[must_use]
+    #[inline] // Both names are known there, so that nothing is compared.
     pub fn presence(self, name: &str, carriers: &[&str]) -> Presence {
         match self {
             Self::Headers(headers) if headers.all(name).next().is_some() => Presence::Present,

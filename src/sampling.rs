@@ -5,16 +5,23 @@
 //! more generous one keeps.
 
 mod parent_based;
+mod parent_threshold;
+mod pattern;
+mod rule_based;
 mod threshold;
 mod trace_state;
 
 pub use parent_based::ParentBased;
+pub use parent_threshold::ParentThreshold;
+pub use pattern::Pattern;
+pub use rule_based::{Condition, Parent, Patterns, Rule, RuleBased};
 pub use threshold::Threshold;
 
 use crate::context::{SpanContext, TraceState};
+use crate::envoy::headers::Headers;
 use crate::id::TraceId;
 use crate::probe::Needs;
-use crate::semconv::{Facts, RequestHeaders};
+use crate::semconv::{Facts, RequestHeaders, SpanKindSetting};
 use std::fmt;
 use std::time::Duration;
 
@@ -48,7 +55,11 @@ pub struct SamplingInput<'a> {
     /// The context that came, if a valid one did.
     pub parent: Option<&'a SpanContext>,
     /// The request's headers, if they were needed.
+    pub headers: Option<&'a Headers>,
+    /// Those of them that the conventions ask for.
     pub request: Option<&'a RequestHeaders<'a>>,
+    /// What decides on the kind of its span.
+    pub span_kind: SpanKindSetting,
     /// Envoy's attributes that were needed; a value is empty where there is none.
     pub attributes: &'a [(&'static str, Vec<u8>)],
     /// The time since any fixed moment, if it was needed.
@@ -123,6 +134,18 @@ pub fn decide_at_end(
     Some(input.trace_state(probability, SampledFlag::On))
 }
 
+impl Threshold {
+    /// What it says of a request.
+    fn verdict(self, input: &SamplingInput<'_>) -> Verdict {
+        let probability = Probability::Decided(self);
+        if self.keeps(input.randomness()) {
+            Verdict::Keep(probability)
+        } else {
+            Verdict::LetGo(probability)
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SampledFlag {
     On,
@@ -194,12 +217,7 @@ pub struct TraceIdRatio(pub Threshold);
 
 impl Sampler for TraceIdRatio {
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
-        let probability = Probability::Decided(self.0);
-        if self.0.keeps(input.randomness()) {
-            Verdict::Keep(probability)
-        } else {
-            Verdict::LetGo(probability)
-        }
+        self.0.verdict(input)
     }
 }
 
@@ -233,7 +251,9 @@ mod tests {
         SamplingInput {
             trace_id: trace_id(HALF),
             parent,
+            headers: None,
             request: None,
+            span_kind: SpanKindSetting::Auto,
             attributes: &[],
             now: None,
         }
@@ -255,6 +275,7 @@ mod tests {
             ..ParentBased::with_root(AlwaysOn)
         };
         let (all, half, quarter, nothing) = (&ratio(1.0), &ratio(0.5), &ratio(0.25), &ratio(0.0));
+        let follows = &ParentThreshold { root: Box::new(ratio(0.5)) };
         let cases: &[Case<'_>] = &[
             (on(), None, true, "ot=th:0", "always on, no parent"),
             (on(), Some(parent(0, "")), true, "ot=th:0", "always on, whatever the parent did"),
@@ -296,6 +317,25 @@ mod tests {
             (reversed, Some(parent(1, "")), false, "", "the delegate for sampled parents"),
             (reversed, Some(parent(0, "")), true, "", "the delegate for parents not sampled"),
             (quarter_of_sampled, Some(parent(1, "")), false, "", "a ratio as a delegate"),
+            (follows, None, true, "ot=th:8", "parent_threshold, root"),
+            (
+                follows,
+                Some(parent(1, "ot=th:4,a=1")),
+                true,
+                "ot=th:4,a=1",
+                "the parent's threshold",
+            ),
+            (follows, Some(parent(1, "ot=th:c")), false, "", "which decides, whatever the flag is"),
+            (follows, Some(parent(0, "ot=th:4")), true, "ot=th:4", "if it is off, too"),
+            (
+                follows,
+                Some(parent(1, "a=1")),
+                true,
+                "a=1",
+                "without one its flag, and nothing is claimed",
+            ),
+            (follows, Some(parent(0, "a=1")), false, "a=1", "nor where it is off"),
+            (follows, Some(parent(1, "ot=th:x")), true, "", "a threshold that is none"),
         ];
         for (sampler, parent, keep, state, reason) in cases {
             let decision = decide(*sampler, &input(parent.as_ref()));

@@ -13,6 +13,7 @@ pub mod held;
 pub mod redaction;
 pub mod request;
 mod stable;
+pub mod start;
 pub mod target;
 pub mod telemetry;
 

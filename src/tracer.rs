@@ -83,6 +83,7 @@ impl Tracer {
         let needs = propagators.needs().and(sampler.needs());
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));
+        needs.header_names.iter().for_each(|name| names.add(name));
         Self {
             probe: Probe::new(needs, names),
             request_headers: conventions.request_headers().collect(),

@@ -194,6 +194,28 @@ async fn the_filter_writes_what_the_second_column_says() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_rule_keeps_what_client_sampling_would() -> Result<()> {
+    let page = page()?;
+    let row = table(&page, "| Key |")?.into_iter().find(|row| row[0] == "`client_sampling`");
+    let cell = row.context("the row")?.swap_remove(1);
+    let condition = named(&cell).next().context("the condition")?;
+    let mut rule: Value = serde_json::from_str(&format!("{{{condition}}}"))?;
+    rule["sampler"] = json!({"always_on": {}});
+    let others = json!({"sampler": {"always_off": {}}});
+    let sampler = json!({"composite/development": {"rule_based": {"rules": [rule, others]}}});
+    let configuration = json!({"tracer_provider": {"sampler": sampler}}).to_string();
+    let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
+    let forced = Call::get("/forced").header("x-client-trace-id", "7");
+    for call in [Call::get("/other"), forced] {
+        assert_eq!(call.send(&Http::One, stage.port()).await?.status, 200);
+    }
+    let stats = stage.at_rest(2).await?;
+    assert_eq!(stats["span.sampled"], 1, "{stats:#?}");
+    assert_eq!(stage.collector.spans()[0].text("url.path").as_deref(), Some("/forced"));
+    Ok(())
+}
+
 /// All keys of each message, in examples that Envoy takes: of some only one may stand.
 fn all_keys() -> [(&'static str, Vec<Value>); 4] {
     let uri =

@@ -68,7 +68,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("export", &["batch", "otlp"]),
     ("batch", &["otlp"]),
     ("span", &["context", "envoy", "id", "otlp", "semconv"]),
-    ("sampling", &["context", "id", "probe", "semconv"]),
+    ("sampling", &["context", "envoy", "id", "otlp", "probe", "semconv"]),
     ("propagation", &["context", "envoy", "id", "probe"]),
     ("outcome", &["envoy", "span"]),
     ("probe", &["envoy"]),

@@ -122,7 +122,10 @@ impl Variant {
             }))?;
         match self.tracer {
             Tracer::None => bootstrap.without_filter("ingress"),
-            Tracer::Native => native_tracer(bootstrap.without_filter("ingress")?, self.root),
+            Tracer::Native => {
+                let percent = if self.root == Share::All { 100.0 } else { 1.0 };
+                bootstrap.native_tracer("ingress", percent)
+            }
             Tracer::Empty => bootstrap.filter("ingress", &json!({"disabled": true}).to_string()),
             Tracer::Filter(setting) => {
                 bootstrap.filter("ingress", &configuration(self.root, setting).to_string())
@@ -148,25 +151,6 @@ fn configuration(root: Share, setting: Setting) -> Value {
         },
         "envoy": {"cluster": "otel_collector", "details": details, "unsampled": unsampled},
     })
-}
-
-/// Envoy's own tracer.
-fn native_tracer(bootstrap: Bootstrap, root: Share) -> Result<Bootstrap> {
-    let percent = if root == Share::All { 100.0 } else { 1.0 };
-    let tracing = json!({
-        "random_sampling": {"value": percent},
-        "provider": {
-            "name": "envoy.tracers.opentelemetry",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-                "http_service": {"http_uri": {
-                    "uri": "http://collector/v1/traces", "cluster": "otel_collector", "timeout": "10s",
-                }},
-                "service_name": "edge",
-            },
-        },
-    });
-    bootstrap.connection_manager("ingress", "tracing", tracing)
 }
 
 /// A variant's Envoy.

@@ -8,6 +8,7 @@ use otel_proxy_wasm::sampling::{
     AlwaysOff, AlwaysOn, ParentBased, Recording, Sampler, SamplingDecision, SamplingInput,
     Threshold, TraceIdRatio, decide,
 };
+use otel_proxy_wasm::semconv::SpanKindSetting;
 use otel_proxy_wasm_fuzz::{parsed, value};
 
 fuzz_target!(|input: &[u8]| {
@@ -28,7 +29,15 @@ fuzz_target!(|input: &[u8]| {
     });
     let decide = |sampler: &dyn Sampler| {
         let parent = Some(&parent);
-        let input = SamplingInput { trace_id, parent, request: None, attributes: &[], now: None };
+        let input = SamplingInput {
+            trace_id,
+            parent,
+            headers: None,
+            request: None,
+            span_kind: SpanKindSetting::Server,
+            attributes: &[],
+            now: None,
+        };
         decide(sampler, &input)
     };
     for sampler in [ParentBased::with_root(AlwaysOn), ParentBased::with_root(AlwaysOff)] {

@@ -127,6 +127,15 @@ impl<'a> Cursor<'a> {
         Ok(items.map(item).collect())
     }
 
+    /// The items of a list that has some.
+    #[inline(never)] // As `opened`.
+    pub(super) fn some_items(&self) -> Result<Vec<Cursor<'a>>, ConfigError> {
+        match self.items()? {
+            items if items.is_empty() => Err(self.refuse("a list that is not empty")),
+            items => Ok(items),
+        }
+    }
+
     /// Whether this is `null`.
     pub(super) fn is_null(&self) -> bool {
         self.value.is_null()
@@ -241,6 +250,14 @@ impl<'a> Object<'a> {
     #[inline(never)] // As `opened`.
     pub(super) fn take_or_null(&mut self, key: &'static str) -> Cursor<'a> {
         self.take_even_null(key).unwrap_or_else(Cursor::nowhere)
+    }
+
+    /// Takes the member of this name, which has to be there: if it is not, its place, without a value.
+    #[must_use]
+    #[inline(never)] // As `opened`.
+    pub(super) fn take_needed(&mut self, key: &'static str) -> Cursor<'a> {
+        let member = self.take_even_null(key);
+        member.unwrap_or_else(|| Cursor::at(joined(&self.path, key), NOTHING, self.secrecy))
     }
 
     /// Takes the members of these names, which have nothing to say here: `check` looks at each.

@@ -1,22 +1,38 @@
 //! `tracer_provider.sampler`, `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
 //!
-//! How a sampler decides is in `sampling`.
+//! How a sampler decides is in `sampling`; what a rule may ask is read in `rules`.
+
+mod rules;
 
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
 use super::json;
 use super::words::{Words, listed};
-use crate::sampling::{AlwaysOff, AlwaysOn, ParentBased, Sampler, Threshold, TraceIdRatio};
+use crate::sampling::{
+    AlwaysOff, AlwaysOn, ParentBased, ParentThreshold, Sampler, Threshold, TraceIdRatio,
+};
 
 /// Reads what is said of a sampler that has so many others around it.
-type Read = fn(&mut Object<'_>, usize) -> Result<Box<dyn Sampler>, ConfigError>;
+type Read = fn(&Cursor<'_>, usize) -> Result<Box<dyn Sampler>, ConfigError>;
 
 const SAMPLERS: &Words<Read> = &[
-    ("always_on", |_, _| Ok(Box::new(AlwaysOn))),
-    ("always_off", |_, _| Ok(Box::new(AlwaysOff))),
+    ("always_on", |settings, _| constant(settings, AlwaysOn)),
+    ("always_off", |settings, _| constant(settings, AlwaysOff)),
     ("trace_id_ratio_based", |settings, _| ratio_based(settings)),
     ("parent_based", parent_based),
+    ("probability/development", |settings, _| ratio_based(settings)),
+    ("composite/development", composable),
+    ("always_record", always_record),
+];
+
+/// What `composite/development` is made of.
+const COMPOSABLE: &Words<Read> = &[
+    ("always_on", |settings, _| constant(settings, AlwaysOn)),
+    ("always_off", |settings, _| constant(settings, AlwaysOff)),
+    ("probability", |settings, _| ratio_based(settings)),
+    ("parent_threshold", parent_threshold),
+    ("rule_based", rules::read),
 ];
 
 /// Reads the argument of a sampler that a variable names.
@@ -31,7 +47,7 @@ const SAMPLERS_OF_VARIABLE: &Words<ReadArgument> = &[
     ("parentbased_traceidratio", |variables| parent_based_on(ratio_of_variable(variables))),
 ];
 
-/// Parent-based samplers in parent-based samplers: deeper is a mistake.
+/// Samplers within samplers: deeper is a mistake.
 const MAX_DEPTH: usize = 8;
 const RATIO: &str = "a number from 0 to 1";
 
@@ -41,7 +57,7 @@ pub(super) fn read(
     provider: &mut Object<'_>,
     variables: &mut Variables<'_>,
 ) -> Result<Box<dyn Sampler>, ConfigError> {
-    let sampler = provider.take_as("sampler", |sampler| read_at(sampler, 0))?;
+    let sampler = provider.take_as("sampler", |sampler| read_at(sampler, SAMPLERS, 0))?;
     let sampler = sampler.or_else(|| {
         let read = variables.word(&["OTEL_TRACES_SAMPLER"], SAMPLERS_OF_VARIABLE)?;
         Some(read(variables))
@@ -49,41 +65,76 @@ pub(super) fn read(
     Ok(sampler.unwrap_or_else(|| parent_based_on(AlwaysOn)))
 }
 
-fn read_at(cursor: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
-    let unsupported =
-        &["composite/development", "probability/development", "jaeger_remote/development"];
+/// Reads one of these samplers.
+fn read_at(
+    cursor: &Cursor<'_>,
+    samplers: &Words<Read>,
+    depth: usize,
+) -> Result<Box<dyn Sampler>, ConfigError> {
     let (read, settings) = cursor
-        .only_member(SAMPLERS, unsupported)?
-        .ok_or_else(|| cursor.refuse(&format!("an object with one of {}", listed(SAMPLERS))))?;
+        .only_member(samplers, &["jaeger_remote/development"])?
+        .ok_or_else(|| cursor.refuse(&format!("an object with one of {}", listed(samplers))))?;
     if depth >= MAX_DEPTH {
         return Err(cursor.refuse("at most eight samplers within each other"));
     }
-    settings.object(|settings| read(settings, depth))
+    read(&settings, depth)
 }
 
-fn ratio_based(settings: &mut Object<'_>) -> Result<Box<dyn Sampler>, ConfigError> {
-    let threshold = settings.take_as("ratio", |ratio| {
-        Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse_number(RATIO))
+fn constant(
+    settings: &Cursor<'_>,
+    sampler: impl Sampler + 'static,
+) -> Result<Box<dyn Sampler>, ConfigError> {
+    settings.object(|_| Ok(()))?;
+    Ok(Box::new(sampler))
+}
+
+fn ratio_based(settings: &Cursor<'_>) -> Result<Box<dyn Sampler>, ConfigError> {
+    let threshold = settings.object(|settings| {
+        settings.take_as("ratio", |ratio| {
+            Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse_number(RATIO))
+        })
     })?;
     Ok(Box::new(TraceIdRatio(threshold.unwrap_or(Threshold::ALL))))
 }
 
-fn parent_based(settings: &mut Object<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
+fn parent_based(settings: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
     let mut sampler = ParentBased::with_root(AlwaysOn);
-    let mut delegate = |key, delegate: &mut Box<dyn Sampler>| -> Result<(), ConfigError> {
-        if let Some(configured) = settings.take_as(key, |it| read_at(it, depth + 1))? {
-            *delegate = configured;
+    settings.object(|settings| {
+        let mut delegate = |key, delegate: &mut Box<dyn Sampler>| -> Result<(), ConfigError> {
+            if let Some(configured) =
+                settings.take_as(key, |it| read_at(it, SAMPLERS, depth + 1))?
+            {
+                *delegate = configured;
+            }
+            Ok(())
+        };
+        delegate("root", &mut sampler.root)?;
+        delegate("remote_parent_sampled", &mut sampler.remote_parent_sampled)?;
+        delegate("remote_parent_not_sampled", &mut sampler.remote_parent_not_sampled)?;
+        // A proxy's parents are all remote: these two are checked and not used.
+        for key in ["local_parent_sampled", "local_parent_not_sampled"] {
+            settings.take_as(key, |it| read_at(it, SAMPLERS, depth + 1))?;
         }
         Ok(())
-    };
-    delegate("root", &mut sampler.root)?;
-    delegate("remote_parent_sampled", &mut sampler.remote_parent_sampled)?;
-    delegate("remote_parent_not_sampled", &mut sampler.remote_parent_not_sampled)?;
-    // A proxy's parents are all remote: these two are checked and not used.
-    for key in ["local_parent_sampled", "local_parent_not_sampled"] {
-        settings.take_as(key, |it| read_at(it, depth + 1))?;
-    }
+    })?;
     Ok(Box::new(sampler))
+}
+
+/// Records what is not exported, too (OpenTelemetry, Tracing SDK, section `AlwaysRecord`). Nobody here would see that, so its root
+/// stands in its place.
+fn always_record(settings: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
+    let root = settings.object(|settings| Ok(settings.take_needed("root")))?;
+    read_at(&root, SAMPLERS, depth + 1)
+}
+
+/// One of [`COMPOSABLE`].
+fn composable(cursor: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
+    read_at(cursor, COMPOSABLE, depth + 1)
+}
+
+fn parent_threshold(settings: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {
+    let root = settings.object(|settings| Ok(settings.take_needed("root")))?;
+    Ok(Box::new(ParentThreshold { root: composable(&root, depth)? }))
 }
 
 fn ratio_of_variable(variables: &mut Variables<'_>) -> TraceIdRatio {

@@ -209,7 +209,7 @@ fn what_this_version_does_not_support_is_called_by_its_name() {
         (
             r#"{"tracer_provider": {"sampler": {KEY}}}"#,
             "tracer_provider.sampler.",
-            &["composite/development", "probability/development", "jaeger_remote/development"],
+            &["jaeger_remote/development"],
         ),
         (
             r#"{"tracer_provider": {"processors": [{KEY}]}}"#,

@@ -9,7 +9,8 @@ use std::rc::Rc;
 const CONNECTION_ID: &str = "connection.id";
 const SOURCE_ADDRESS: &str = "source.address";
 const PROTOCOL: &str = "request.protocol";
-const LISTENER_DIRECTION: &str = "xds.listener_direction";
+/// Which side of the mesh the listener faces.
+pub const LISTENER_DIRECTION: &str = "xds.listener_direction";
 
 /// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -199,9 +199,11 @@ impl Tracer {
         parent: Option<&SpanContext>,
     ) -> SamplingDecision {
         let (headers, attributes, now) = self.probe.facts(request, headers);
-        let headers = headers.map(|headers| RequestHeaders::read(headers.iter()));
-        let (request, attributes) = (headers.as_ref(), attributes.as_slice());
-        let input = SamplingInput { trace_id, parent, request, attributes, now };
+        let request = headers.map(|headers| RequestHeaders::read(headers.iter()));
+        let (request, attributes) = (request.as_ref(), attributes.as_slice());
+        let span_kind = self.span_kind;
+        let input =
+            SamplingInput { trace_id, parent, headers, request, span_kind, attributes, now };
         sampling::decide(self.sampler.as_ref(), &input)
     }
 
@@ -257,7 +259,9 @@ impl Tracer {
             let input = SamplingInput {
                 trace_id: span.context().trace_id,
                 parent: parent.as_deref(),
+                headers: None,
                 request: None,
+                span_kind: self.span_kind,
                 attributes: &[],
                 now: None,
             };

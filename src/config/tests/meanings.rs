@@ -4,9 +4,14 @@ use super::{NO_FORMAT, TRACE_CONTEXT, exporter, formats, parse, ratio, shown, wi
 use crate::batch::QueueFullPolicy;
 use crate::config::{Config, Parsed};
 use crate::export::protocol::{Compression, GRPC_PATH, Protocol};
+use crate::otlp::SpanKind;
 use crate::resource::AttributeValue;
-use crate::sampling::{AlwaysOff, AlwaysOn, ParentBased};
+use crate::sampling::{
+    AlwaysOff, AlwaysOn, Condition, Parent, ParentBased, ParentThreshold, Pattern, Patterns, Rule,
+    RuleBased,
+};
 use crate::semconv::SpanKindSetting;
+use crate::semconv::start::StartAttribute;
 use log::LevelFilter;
 
 fn of_envoy(settings: &str) -> Config {
@@ -113,6 +118,17 @@ fn each_sampler_has_a_name() {
         (r#"{"trace_id_ratio_based": null}"#, shown(&ratio(1.0))),
         (r#"{"trace_id_ratio_based": {"ratio": 0.5}}"#, shown(&ratio(0.5))),
         (r#"{"trace_id_ratio_based": {"ratio": 0}}"#, shown(&ratio(0.0))),
+        (r#"{"probability/development": null}"#, shown(&ratio(1.0))),
+        (r#"{"probability/development": {"ratio": 0.5}}"#, shown(&ratio(0.5))),
+        (r#"{"always_record": {"root": {"always_off": null}}}"#, shown(&AlwaysOff)),
+        (r#"{"composite/development": {"always_on": null}}"#, shown(&AlwaysOn)),
+        (r#"{"composite/development": {"always_off": {}}}"#, shown(&AlwaysOff)),
+        (r#"{"composite/development": {"probability": {"ratio": 0.5}}}"#, shown(&ratio(0.5))),
+        (
+            r#"{"composite/development": {"parent_threshold": {"root": {"always_off": {}}}}}"#,
+            shown(&ParentThreshold { root: Box::new(AlwaysOff) }),
+        ),
+        (r#"{"composite/development": {"rule_based": null}}"#, shown(&RuleBased(Vec::new()))),
         (r#"{"parent_based": null}"#, all()),
         (r#"{"parent_based": {"root": null}}"#, all()),
     ];
@@ -139,6 +155,39 @@ fn each_sampler_has_a_name() {
 }
 
 #[test]
+fn rules_go_where_they_belong() {
+    let rules = r#"{"composite/development": {"rule_based": {"rules": [
+        {"attribute_values": {"key": "url.path", "values": ["/a", "/b"]}, "sampler": {"always_off": {}}},
+        {"attribute_patterns": {"key": "http.request.header.x-a", "included": ["a*"], "excluded": ["?"]},
+            "sampler": {"always_on": {}}},
+        {"span_kinds": ["client", "internal"], "parent": ["none", "remote", "local"], "sampler": {"always_on": {}}}]}}}"#;
+    let attribute = |name| StartAttribute::parse(name).expect("known");
+    let (included, excluded) = (vec![Pattern::new("a*")], vec![Pattern::new("?")]);
+    let rule = |conditions, sampler| Rule { conditions, sampler };
+    let expected_rules = RuleBased(vec![
+        rule(
+            vec![Condition::Values(attribute("url.path"), vec!["/a".into(), "/b".into()])],
+            Box::new(AlwaysOff),
+        ),
+        rule(
+            vec![Condition::Patterns(
+                attribute("http.request.header.x-a"),
+                Patterns { included, excluded },
+            )],
+            Box::new(AlwaysOn),
+        ),
+        rule(
+            vec![
+                Condition::SpanKinds(vec![SpanKind::Client]),
+                Condition::Parents(vec![Parent::None, Parent::Remote, Parent::Local]),
+            ],
+            Box::new(AlwaysOn),
+        ),
+    ]);
+    assert_eq!(sampler(rules), shown(&expected_rules));
+}
+
+#[test]
 fn samplers_within_each_other_have_a_depth() {
     let nested = |depth| {
         let (open, close) = (r#"{"parent_based": {"root": "#.repeat(depth), "}}".repeat(depth));
@@ -146,6 +195,28 @@ fn samplers_within_each_other_have_a_depth() {
     };
     assert!(parse(&nested(7)).is_ok(), "eight samplers");
     assert!(parse(&nested(8)).is_err(), "nine samplers");
+    for (open, close, reason) in [
+        (r#"{"always_record": {"root": "#, "}}", "always_record"),
+        (r#"{"composite/development": {"parent_threshold": {"root": "#, "}}}", "composite"),
+        (r#"{"composite/development": {"rule_based": {"rules": [{"sampler": "#, "}]}}}", "rules"),
+    ] {
+        let (inner_open, inner_close) = match open.split_once(r#""composite/development": {"#) {
+            None => (open.to_owned(), close),
+            // Within a composite one, they are named as they are.
+            Some((_, inner)) => (format!("{{{inner}"), close.strip_suffix('}').unwrap_or(close)),
+        };
+        let nested = |depth: usize| {
+            let (open, close) = (
+                format!("{open}{}", inner_open.repeat(depth)),
+                format!("{}{close}", inner_close.repeat(depth)),
+            );
+            format!(r#"{{"tracer_provider": {{"sampler": {open}{{"always_off": {{}}}}{close}}}}}"#)
+        };
+        let taken = (0..9).take_while(|depth| parse(&nested(*depth)).is_ok()).count();
+        // A composite one and what it is made of are two.
+        let around = if reason == "always_record" { 1 } else { 2 };
+        assert_eq!(around + taken, 8, "{reason}: {}", nested(taken));
+    }
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn read(document: &str) -> Value {
 }
 
 /// A step from a value of a document to one in it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Step {
     Key(String),
     FirstItem,

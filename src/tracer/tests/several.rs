@@ -453,7 +453,12 @@ struct Inquisitive;
 
 impl Sampler for Inquisitive {
     fn needs(&self) -> Needs {
-        Needs { headers: HeaderNeeds::All, attributes: vec!["xds.route_name"], time: TimeNeed::Now }
+        Needs {
+            headers: HeaderNeeds::All,
+            attributes: vec!["xds.route_name"],
+            time: TimeNeed::Now,
+            ..Needs::default()
+        }
     }
 
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {

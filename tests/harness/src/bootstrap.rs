@@ -133,15 +133,24 @@ impl Bootstrap {
     ///
     /// # Errors
     /// There is no such cluster.
-    pub fn http2_cluster(mut self, name: &str) -> Result<Self> {
-        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
-        let cluster = clusters.iter_mut().find(|it| it["name"] == name);
-        cluster.context("no such cluster")?["typed_extension_protocol_options"] = json!({
+    pub fn http2_cluster(self, name: &str) -> Result<Self> {
+        let options = json!({
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {"http2_protocol_options": {}},
             }
         });
+        self.cluster_part(name, "typed_extension_protocol_options", options)
+    }
+
+    /// Sets a part of a cluster.
+    ///
+    /// # Errors
+    /// There is no such cluster.
+    pub fn cluster_part(mut self, name: &str, key: &str, value: Value) -> Result<Self> {
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
+        let cluster = clusters.iter_mut().find(|it| it["name"] == name);
+        cluster.context("no such cluster")?[key] = value;
         Ok(self)
     }
 

@@ -50,7 +50,16 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub async fn with_workers(bootstrap: Bootstrap, workers: usize) -> Result<Self> {
-        Self::spawn(bootstrap, workers, &[], &[]).await
+        Self::spawn(bootstrap, workers, |command| command).await
+    }
+
+    /// Starts Envoy with one worker, out of reach of the Ctrl-C that ends whoever starts it: so that can still ask it for its
+    /// counters, and has to end it.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn in_own_group(bootstrap: Bootstrap) -> Result<Self> {
+        Self::spawn(bootstrap, 1, |command| command.process_group(0)).await
     }
 
     /// Starts Envoy with one worker and these variables in its environment.
@@ -61,7 +70,7 @@ impl Envoy {
         bootstrap: Bootstrap,
         variables: &[(&str, &str)],
     ) -> Result<Self> {
-        Self::spawn(bootstrap, 1, variables, &[]).await
+        Self::spawn(bootstrap, 1, |command| command.envs(variables.iter().copied())).await
     }
 
     /// Starts Envoy with so many workers and these arguments beside the usual ones.
@@ -73,25 +82,24 @@ impl Envoy {
         workers: usize,
         arguments: &[&str],
     ) -> Result<Self> {
-        Self::spawn(bootstrap, workers, &[], arguments).await
+        Self::spawn(bootstrap, workers, |command| command.args(arguments)).await
     }
 
     async fn spawn(
         bootstrap: Bootstrap,
         workers: usize,
-        variables: &[(&str, &str)],
-        arguments: &[&str],
+        change: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         bootstrap.write(&folder.path().join("envoy.json"))?;
         let log = std::fs::File::create(folder.path().join("log"))?;
-        let child = Command::new(binary()?)
+        let mut command = Command::new(binary()?);
+        command
             .args(["--disable-hot-restart", "--log-level", "info", "--concurrency"])
             .arg(workers.to_string())
-            .args(arguments)
             .arg("-c")
-            .arg(folder.path().join("envoy.json"))
-            .envs(variables.iter().copied())
+            .arg(folder.path().join("envoy.json"));
+        let child = change(&mut command)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod client;
 pub mod counters;
 pub mod envoy;
+pub mod native;
 pub mod receiver;
 pub mod span;
 pub mod stage;

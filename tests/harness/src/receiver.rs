@@ -207,12 +207,18 @@ impl Receiver {
         self.with(|state| state.taken)
     }
 
+    /// Gives all spans that were taken since this was last asked, and forgets them and all requests.
+    #[must_use]
+    pub fn take_spans(&self) -> Vec<Span> {
+        self.with(|state| {
+            state.exports.clear();
+            std::mem::take(&mut state.spans)
+        })
+    }
+
     /// Forgets all spans and requests.
     pub fn clear(&self) {
-        self.with(|state| {
-            state.spans.clear();
-            state.exports.clear();
-        });
+        let _ = self.take_spans();
     }
 
     /// Waits for this many spans, and gives all that are there.

@@ -70,7 +70,7 @@ async fn spans_are_decoded_with_what_stands_around_them() -> Result<()> {
         assert_eq!(export.method, "POST", "{http}");
         assert_eq!(export.body, message(), "{http}");
         assert_eq!(export.headers["x-tenant"], "a", "{http}");
-        receiver.clear();
+        assert_eq!(receiver.take_spans(), spans, "{http}");
         assert!(receiver.spans().is_empty() && receiver.exports().is_empty(), "{http}: cleared");
     }
     Ok(())

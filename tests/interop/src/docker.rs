@@ -16,7 +16,7 @@ use tokio::process::Command;
 #[derive(Debug)]
 pub struct Docker {
     socket: String,
-    _process: Process,
+    process: Process,
     folder: TempDir,
 }
 
@@ -55,7 +55,7 @@ impl Docker {
             output.status.success().then_some(())
         };
         process.wait_until("the Docker daemon to answer", answers).await?;
-        Ok(Self { socket, _process: process, folder })
+        Ok(Self { socket, process, folder })
     }
 
     /// Makes an image.
@@ -91,28 +91,64 @@ impl Docker {
         run(docker(&self.socket).args(arguments)).await
     }
 
-    /// A Compose file of the repository.
+    /// A command in the daemon's network, where it publishes the ports of containers.
+    ///
+    /// # Errors
+    /// The daemon has ended.
+    pub fn command(&self, program: &Path) -> Result<Command> {
+        let mut command = Command::new("nsenter");
+        command.arg("--target").arg(self.process.id()?.to_string()).args(["--net", "--"]);
+        command.arg(program).kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// A Compose file.
     #[must_use]
-    pub fn project<'a>(&'a self, file: &'a str) -> Project<'a> {
-        Project { docker: self, file }
+    pub fn project(&self, file: &Path) -> Project<'_> {
+        Project { docker: self, file: file.to_owned(), variables: Vec::new() }
     }
 }
 
 /// What a Compose file describes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Project<'a> {
     docker: &'a Docker,
-    file: &'a str,
+    file: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 impl Project<'_> {
-    /// Brings these services up, and what they depend on; pulls and builds nothing.
+    /// The same with a variable of the environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Brings all services up, with `docker compose up -d`; pulls and builds nothing. Arguments may name those to bring up, with
+    /// what they depend on.
     ///
     /// # Errors
-    /// One of them does not start, or does not become healthy.
-    pub async fn up(&self, services: &[&str]) -> Result<()> {
-        let arguments = ["up", "--detach", "--pull", "never", "--quiet-pull"];
-        self.compose(&[&arguments, services].concat()).await.map(drop)
+    /// One of them does not start, or does not become healthy; what Compose printed stands in the error.
+    pub async fn up(&self, arguments: &[&str]) -> Result<()> {
+        let up = ["up", "-d", "--pull", "never", "--quiet-pull"];
+        self.compose(&[&up, arguments].concat()).await.map(drop)
+    }
+
+    /// Ends the containers of a service, which stay.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub async fn stop(&self, service: &str) -> Result<()> {
+        self.compose(&["stop", service]).await.map(drop)
+    }
+
+    /// Ends the containers of a service and starts them again.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub async fn restart(&self, service: &str) -> Result<()> {
+        self.compose(&["restart", service]).await.map(drop)
     }
 
     /// What the file says, once all of it is put together.
@@ -136,13 +172,14 @@ impl Project<'_> {
     /// # Errors
     /// One of them does not end.
     pub async fn down(&self) -> Result<()> {
-        self.compose(&["down", "--timeout", "5", "--volumes"]).await.map(drop)
+        self.compose(&["down"]).await.map(drop)
     }
 
     async fn compose(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(peer("docker", "docker-compose")?);
-        command.env("DOCKER_HOST", &self.docker.socket).arg("--file");
-        command.arg(harness::root().join(self.file)).args(arguments);
+        command.env("DOCKER_HOST", &self.docker.socket);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.arg("--file").arg(&self.file).args(arguments);
         run(&mut command).await
     }
 }

@@ -66,12 +66,20 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The number by which the system knows it.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn id(&self) -> Result<u32> {
+        self.child.id().with_context(|| format!("{} has already ended", self.name))
+    }
+
     /// Ends it as an orchestrator does, by SIGTERM.
     ///
     /// # Errors
     /// It does not end in time.
     pub async fn quit(mut self) -> Result<ExitStatus> {
-        let id = self.child.id().with_context(|| format!("{} has already ended", self.name))?;
+        let id = self.id()?;
         // The standard library sends no signal but SIGKILL.
         let kill = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
         ensure!(kill.success(), "kill -TERM {id}: {kill}");

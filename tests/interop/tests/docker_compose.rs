@@ -1,182 +1,125 @@
-//! `examples/docker-compose`, brought up as it is: whole traces across its three Envoys come out of its Collector.
+//! `examples/docker-compose`, brought up as docs/docker-compose.md tells it: whole traces across its three Envoys are in its Jaeger,
+//! and what goes wrong says so.
 //!
-//! The page to look at, Jaeger, is left out: its image is not to be had without pulling.
+//! Jaeger's page is not looked at: what is built of its module has none.
+
+#[path = "docker_compose/example.rs"]
+mod example;
+#[path = "docker_compose/jaeger.rs"]
+mod jaeger;
 
 use anyhow::{Context, Result};
+use example::{Checkout, file, get, images};
 use harness::wait_for;
-use interop::docker::{Docker, Image};
+use interop::docker::{Docker, Project};
 use interop::peer;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use jaeger::Outcome::{self, Error, Unset};
+use jaeger::{Jaeger, chain};
+use serde_json::json;
+use std::fs;
 
-const FILE: &str = "examples/docker-compose/compose.yaml";
-
-/// What is brought up; what they depend on comes along.
-const SERVICES: &[&str] = &["traffic"];
-
-/// A span as the Collector prints it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Printed {
-    trace: String,
-    id: String,
-    parent: String,
-    service: String,
-    kind: String,
-    name: String,
-    status: String,
-    attributes: BTreeMap<String, String>,
-}
-
-/// Reads what the debug exporter prints with `verbosity: detailed`.
-fn printed(log: &str) -> Vec<Printed> {
-    let mut spans: Vec<Printed> = Vec::new();
-    let mut service = String::new();
-    for line in log.lines().map(str::trim) {
-        if line.starts_with("Span #") {
-            spans.push(Printed { service: service.clone(), ..Printed::default() });
-        } else if let Some((key, value)) =
-            line.strip_prefix("-> ").and_then(|it| it.split_once(": "))
-        {
-            if key == "service.name" {
-                service = inner(value);
-            } else if let Some(span) = spans.last_mut() {
-                span.attributes.insert(key.to_owned(), inner(value));
-            }
-        } else if let (Some((key, value)), Some(span)) = (line.split_once(':'), spans.last_mut()) {
-            let value = value.trim().to_owned();
-            match key.trim() {
-                "Trace ID" => span.trace = value,
-                "Parent ID" => span.parent = value,
-                "ID" => span.id = value,
-                "Name" => span.name = value,
-                "Kind" => span.kind = value,
-                "Status code" => span.status = value,
-                _ => {}
-            }
-        }
-    }
-    spans
-}
-
-/// The value in `Str(value)`.
-fn inner(value: &str) -> String {
-    let inner = value.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or(value).to_owned()
-}
-
-/// The way of a trace from its root down, where each span is the parent of the next.
-fn chain(spans: &[Printed], root: &Printed) -> Vec<Printed> {
-    let mut chain = vec![root.clone()];
-    while let Some(next) = chain
-        .last()
-        .and_then(|last| spans.iter().find(|it| it.trace == last.trace && it.parent == last.id))
-    {
-        chain.push(next.clone());
-    }
-    chain
-}
+/// What is published, by which variable, and where if it says nothing.
+const PORTS: [(&str, &str, &str); 3] = [
+    ("edge", "EDGE_PORT", "8080"),
+    ("edge", "EDGE_ADMIN_PORT", "9901"),
+    ("jaeger", "JAEGER_PORT", "16686"),
+];
 
 struct Case {
     reason: &'static str,
-    /// What the customer asks the edge for.
+    /// What the customers ask the edge for.
     path: &'static str,
-    /// Name and status of each span, from the edge on.
-    spans: &'static [(&'static str, &'static str)],
+    /// Name, outcome and status of each span, from the edge on.
+    spans: &'static [(&'static str, Outcome, &'static str)],
 }
 
 /// Who has a span, and of which kind, as far as a trace goes.
 const WAY: [(&str, &str); 4] =
-    [("edge", "Server"), ("orders", "Server"), ("orders", "Client"), ("stock", "Server")];
+    [("edge", "server"), ("orders", "server"), ("orders", "client"), ("stock", "server")];
 
 const CASES: [Case; 6] = [
     Case {
         reason: "an order that goes well",
         path: "/orders/apple",
-        spans: &[("GET", "Unset"); 4],
+        spans: &[("GET", Unset, "200"); 4],
     },
-    Case { reason: "one that is slow", path: "/orders/pear", spans: &[("GET", "Unset"); 4] },
+    Case { reason: "one that is slow", path: "/orders/pear", spans: &[("GET", Unset, "200"); 4] },
     Case {
         reason: "one that fails: an error all the way up",
         path: "/orders/plum",
-        spans: &[("GET", "Error"); 4],
+        spans: &[
+            ("GET", Error, "502"),
+            ("GET", Error, "502"),
+            ("GET", Error, "503"),
+            ("GET", Error, "503"),
+        ],
     },
     Case {
         reason: "a thing that there is not: an error only for whom asked",
         path: "/orders/unicorn",
-        spans: &[("GET", "Unset"), ("GET", "Unset"), ("GET", "Error"), ("GET", "Unset")],
+        spans: &[
+            ("GET", Unset, "404"),
+            ("GET", Unset, "404"),
+            ("GET", Error, "404"),
+            ("GET", Unset, "404"),
+        ],
     },
     Case {
         reason: "what the orders don't know goes no further",
         path: "/nowhere",
-        spans: &[("GET", "Unset"); 2],
+        spans: &[("GET", Unset, "404"); 2],
     },
     Case {
         reason: "one that asks the stock by gRPC",
         path: "/count",
         spans: &[
-            ("GET", "Unset"),
-            ("GET", "Unset"),
-            ("shop.Stock/Count", "Unset"),
-            ("shop.Stock/Count", "Unset"),
+            ("GET", Unset, "200"),
+            ("GET", Unset, "200"),
+            ("shop.Stock/Count", Unset, "OK"),
+            ("shop.Stock/Count", Unset, "OK"),
         ],
     },
 ];
 
-/// The images that the file names.
-async fn images(docker: &Docker) -> Result<()> {
-    let envoy = harness::envoy::binary()?;
-    let bash = PathBuf::from("/bin/bash");
-    docker
-        .image(&Image {
-            name: "envoyproxy/envoy:v1.40.0",
-            programs: vec![(envoy, "/usr/local/bin/envoy"), (bash, "/bin/bash")],
-            instructions: &[r#"CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]"#],
-        })
-        .await?;
-    docker
-        .image(&Image {
-            name: "node:24.11.1-slim",
-            programs: vec![(peer("node", "node")?, "/usr/local/bin/node")],
-            instructions: &[],
-        })
-        .await?;
-    docker
-        .image(&Image {
-            name: "otel/opentelemetry-collector-contrib:0.165.0",
-            programs: vec![(peer("collector", "collector")?, "/otelcol-contrib")],
-            instructions: &[r#"ENTRYPOINT ["/otelcol-contrib"]"#, "USER 10001"],
-        })
-        .await
+/// The lines of a log that complain.
+fn complaints(log: &str) -> Vec<&str> {
+    let levels = ["[warning]", "[error]", "[critical]", "\twarn\t", "\terror\t"];
+    log.lines().filter(|line| levels.iter().any(|it| line.contains(it))).collect()
 }
 
 #[tokio::test]
 async fn images_have_versions_and_ports_stay_on_this_machine() -> Result<()> {
     let docker = Docker::start().await?;
-    let file = docker.project(FILE).config().await?;
+    let file = docker.project(&file()).config().await?;
     for (name, service) in file["services"].as_object().context("services")? {
         let image = service["image"].as_str().context("an image")?;
         let version = image.rsplit_once(':').map(|(_, version)| version).unwrap_or_default();
         let exact = version.trim_start_matches('v').split('.').count() == 3;
         assert!(exact, "{name}: {image} is no exact version");
-        for port in service["ports"].as_array().into_iter().flatten() {
+        let ports: Vec<_> = service["ports"].as_array().into_iter().flatten().collect();
+        for port in &ports {
             assert_eq!(port["host_ip"], "127.0.0.1", "{name}: {port}");
         }
+        let published: Vec<_> = ports.iter().map(|port| &port["published"]).collect();
+        let expected = PORTS.iter().filter(|(service, ..)| service == name);
+        assert_eq!(published, expected.map(|(_, _, port)| port).collect::<Vec<_>>(), "{name}");
     }
     Ok(())
 }
 
 /// Who needs whom; what these need in turn is up by then.
-const NEEDS: [(&str, &[&str]); 4] = [
+const NEEDS: [(&str, &[&str]); 5] = [
     ("traffic", &["edge"]),
     ("edge", &["orders-envoy"]),
     ("orders-envoy", &["orders", "stock-envoy"]),
     ("stock-envoy", &["collector-ready", "stock"]),
+    ("collector", &["jaeger-ready"]),
 ];
 
 #[tokio::test]
 async fn nothing_starts_before_what_it_needs() -> Result<()> {
     let docker = Docker::start().await?;
-    let file = docker.project(FILE).config().await?;
+    let file = docker.project(&file()).config().await?;
     for (name, needs) in NEEDS {
         let needed = file["services"][name]["depends_on"].as_object().context(name)?;
         assert_eq!(needed.keys().collect::<Vec<_>>(), needs, "{name}");
@@ -193,48 +136,151 @@ async fn nothing_starts_before_what_it_needs() -> Result<()> {
 }
 
 #[tokio::test]
-async fn whole_traces_cross_the_three_envoys() -> Result<()> {
+async fn jaeger_has_whole_traces_across_the_three_envoys() -> Result<()> {
     let docker = Docker::start().await?;
     images(&docker).await?;
-    let project = docker.project(FILE);
-    project.up(SERVICES).await?;
+    let checkout = Checkout::new()?;
+    checkout.build()?;
+    // Other ports than those of the file.
+    let ports = ["18080", "19901", "18686"];
+    let variables = PORTS.iter().map(|(_, variable, _)| variable).zip(ports);
+    let project =
+        &variables.fold(checkout.project(&docker), |it, (name, port)| it.variable(name, port));
+    let [edge, admin, jaeger] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+    project.up(&[]).await?;
 
+    let order = get(&docker, &format!("{edge}/orders/apple")).await?;
+    assert_eq!(order, (200, "ordered: an apple\n".to_owned()), "an order of one's own");
+
+    let jaeger = Jaeger { docker: &docker, url: &jaeger };
     for case in CASES {
-        let whole = || async {
-            let spans = printed(&project.logs("collector").await.ok()?);
-            let roots = spans.iter().filter(|span| {
-                span.service == "edge"
-                    && span.attributes.get("url.path").is_some_and(|it| it == case.path)
-            });
-            roots.map(|root| chain(&spans, root)).find(|chain| chain.len() == case.spans.len())
-        };
-        let spans = wait_for("a whole trace", whole).await.context(case.reason)?;
-        for ((span, who), what) in spans.iter().zip(WAY).zip(case.spans) {
-            assert_eq!(
-                (span.service.as_str(), span.kind.as_str()),
-                who,
-                "{}: {spans:#?}",
-                case.reason
-            );
-            assert_eq!(
-                (span.name.as_str(), span.status.as_str()),
-                *what,
-                "{}: {spans:#?}",
-                case.reason
-            );
+        let poll = || jaeger.trace("edge", case.path, case.spans.len());
+        let trace = wait_for("a whole trace in Jaeger", poll).await.context(case.reason)?;
+        let chain = chain(&trace);
+        let whole = chain.len() == trace.len();
+        assert!(whole, "{}: each span in the one above it: {trace:#?}", case.reason);
+        for ((span, (service, kind)), (name, outcome, status)) in
+            chain.iter().zip(WAY).zip(case.spans)
+        {
+            let found = (&*span.service, &span.tags["span.kind"], &*span.name);
+            assert_eq!(found, (service, &json!(kind), *name), "{}: {trace:#?}", case.reason);
+            let found = (span.outcome(), &*span.status());
+            assert_eq!(found, (*outcome, *status), "{}: {trace:#?}", case.reason);
         }
-        assert_eq!(spans[0].parent, "", "{}: the edge is the root", case.reason);
     }
 
-    for service in ["edge", "orders-envoy", "stock-envoy"] {
+    let (_, counters) = get(&docker, &format!("{admin}/stats?filter=otel.sdk")).await?;
+    let exported = counters.lines().find(|it| it.contains("sdk.exporter.span.exported: "));
+    assert!(exported.is_some_and(|it| !it.ends_with(": 0")), "{counters}");
+    for service in ["edge", "orders-envoy", "stock-envoy", "collector"] {
         let log = project.logs(service).await?;
-        let complaints: Vec<_> = log
-            .lines()
-            .filter(|line| {
-                ["[warning]", "[error]", "[critical]"].iter().any(|it| line.contains(it))
-            })
-            .collect();
-        assert_eq!(complaints, Vec::<&str>::new(), "{service}: a clean log");
+        assert_eq!(complaints(&log), Vec::<&str>::new(), "{service}: a clean log");
     }
+    let quiet = project.logs("collector").await?;
+    assert!(!quiet.contains("/orders/"), "the Collector prints no spans: {quiet}");
+
+    project.stop("collector").await?;
+    let says = |text| {
+        wait_for(text, move || async move {
+            project.logs("edge").await.ok()?.contains(text).then_some(())
+        })
+    };
+    says("the collector does not take spans: the answer of otel_collector to /v1/traces was 503: ")
+        .await?;
+    let (status, _) = get(&docker, &format!("{edge}/orders/apple")).await?;
+    assert_eq!(status, 200, "requests go on as ever");
+
+    // Spans as text, as the page tells it.
+    checkout.edit("collector.yaml", "exporters: [otlp_grpc]", "exporters: [otlp_grpc, debug]")?;
+    project.restart("collector").await?;
+    says("the collector takes spans again").await?;
+    let printed = || async {
+        let log = project.logs("collector").await.ok()?;
+        log.contains("url.path: Str(/orders/plum)").then_some(())
+    };
+    wait_for("the Collector to print spans", printed).await?;
+
+    // A share of the traces: none.
+    checkout.edit("edge.yaml", r#""ratio": 1.0"#, r#""ratio": 0.0"#)?;
+    project.restart("edge").await?;
+    let let_go = || async {
+        let (_, counters) = get(&docker, &format!("{admin}/stats?filter=otel.sdk")).await.ok()?;
+        let none = counters.contains("otel.sdk.span.started: 0\n");
+        (!none && counters.contains("otel.sdk.span.sampled: 0\n")).then_some(())
+    };
+    wait_for("the edge to let requests go", let_go).await?;
+
+    project.down().await?;
+    let left = docker.run(&["ps", "--all", "--quiet"]).await?;
+    assert_eq!(left, "", "containers that `down` leaves");
+    Ok(())
+}
+
+/// What `up` says when it fails.
+async fn refusal(project: &Project<'_>, arguments: &[&str]) -> Result<String> {
+    let error = project.up(arguments).await.err().context("it comes up")?;
+    Ok(format!("{error:#}"))
+}
+
+/// What Compose says of an Envoy that refuses its configuration.
+const EXITED: &str =
+    "dependency failed to start: container otel-proxy-wasm-stock-envoy-1 exited (1)";
+
+#[tokio::test]
+async fn what_goes_wrong_says_so() -> Result<()> {
+    let docker = Docker::start().await?;
+    images(&docker).await?;
+    let checkout = Checkout::new()?;
+    let project = checkout.project(&docker);
+
+    let missing = refusal(&project, &[]).await?;
+    let expected = format!("bind source path does not exist: {}", checkout.module().display());
+    assert!(missing.contains(&expected), "{missing}");
+    assert!(!checkout.module().exists(), "no folder in the module's place");
+    assert_eq!(docker.run(&["ps", "--quiet"]).await?, "", "nothing has started");
+
+    fs::create_dir_all(checkout.module())?;
+    let folder = refusal(&project, &[]).await?;
+    assert!(folder.contains(EXITED), "{folder}");
+    let log = project.logs("stock-envoy").await?;
+    assert!(log.contains("Plugin otel failed to load"), "{log}");
+    assert!(!log.contains("configuration: "), "the configuration is not what is wrong: {log}");
+
+    fs::remove_dir(checkout.module())?;
+    checkout.build()?;
+    checkout.edit("sidecar.yaml", r#""ratio": 1.0"#, r#""ratio": 2.0"#)?;
+    let refused = refusal(&project, &["--force-recreate"]).await?;
+    assert!(refused.contains(EXITED), "{refused}");
+    let log = project.logs("stock-envoy").await?;
+    let expected =
+        "configuration: tracer_provider.sampler.parent_based.root.trace_id_ratio_based.ratio: ";
+    assert!(log.contains(expected), "the log says why: {log}");
+    project.down().await?;
+
+    let mut taken = docker.command(&peer("node", "node")?)?;
+    taken.args([
+        "--eval",
+        "require('http').createServer((_, it) => it.end()).listen(16686, '127.0.0.1')",
+    ]);
+    let taken = taken.spawn()?;
+    let answers = || async { get(&docker, "http://127.0.0.1:16686").await.ok() };
+    wait_for("the port to be taken", answers).await?;
+    let taken_port = refusal(&project, &["jaeger"]).await?;
+    assert!(taken_port.contains("127.0.0.1:16686"), "{taken_port}");
+    assert!(taken_port.contains("address already in use"), "{taken_port}");
+    drop(taken);
+    project.down().await?;
+
+    // A service that keeps the context to itself.
+    checkout.edit("sidecar.yaml", r#""ratio": 2.0"#, r#""ratio": 1.0"#)?;
+    checkout.edit("shop.js", "...(traceparent && { traceparent }),", "")?;
+    project.up(&[]).await?;
+    let jaeger = Jaeger { docker: &docker, url: "http://127.0.0.1:16686" };
+    let poll = || jaeger.trace("edge", "/orders/plum", 2);
+    wait_for("a trace that ends at the orders", poll).await?;
+    let poll = || jaeger.trace("stock", "/stock/plum", 2);
+    let rest = wait_for("a trace of what they call", poll).await?;
+    let services: Vec<_> = chain(&rest).iter().map(|span| &span.service).collect();
+    assert_eq!(services, ["orders", "stock"], "a trace of its own: {rest:#?}");
     project.down().await
 }

@@ -1,27 +1,24 @@
 //! A trace of `examples/docker-compose` on a page: Zipkin stands where Jaeger does, a headless Chromium opens the trace.
 //!
 //! The example's files run here without containers, on free ports of loopback. Zipkin takes no OTLP, so an older Collector
-//! translates for it; it writes names in lower case. The picture is left in `target/tmp/trace.png`; what the documentation
-//! shows was made of it by `pngquant --force --output docs/trace.png target/tmp/trace.png`.
+//! translates for it; it writes names in lower case. Its pictures are left in `target/tmp/`; those of the documentation are copies.
 
 use anyhow::{Context, Result, ensure};
 use harness::client::{Call, Http};
 use harness::{Bootstrap, Envoy, client, free_port, wait_for};
-use interop::chromium::{self, Size};
+use interop::chromium::{Chromium, Window};
 use interop::{Collector, Process, peer};
 use serde_json::{Value, json};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 const EXAMPLE: &str = "examples/docker-compose";
 
-/// Of the page and of the picture: the page leaves out the rows that it has no room for.
-const WINDOW: Size = Size { width: 1200, height: 600 };
-
-/// Which order's trace is the picture.
-const PICTURE: &str = "/orders/plum";
+/// Of the page and of a picture, which is shown some 830 pixels wide. The page leaves out the rows that it has no room for.
+const WINDOW: Window = Window { width: 1060, height: 700, scale: 1.25 };
 
 struct Case {
     reason: &'static str,
@@ -34,24 +31,27 @@ struct Case {
     rows: &'static [&'static str],
     /// What the page shows of the root's status.
     error: Option<&'static str>,
+    /// What of it is kept as a picture.
+    picture: Option<Picture>,
+}
+
+struct Picture {
+    file: &'static str,
+    /// The row whose attributes are shown, and its path among them; without, rows take the window's whole width.
+    opened: Option<(&'static str, &'static str)>,
+    /// From where to where, below the page's head.
+    heights: Range<u32>,
 }
 
 const CASES: [Case; 4] = [
     Case {
-        reason: "an order that goes well",
-        path: "/orders/apple",
-        status: 200,
-        services: "3",
-        rows: &["edge: get", "orders: get", "orders: get", "stock: get"],
+        reason: "what the orders don't know goes no further",
+        path: "/nowhere",
+        status: 404,
+        services: "2",
+        rows: &["edge: get", "orders: get"],
         error: None,
-    },
-    Case {
-        reason: "an order that fails",
-        path: PICTURE,
-        status: 502,
-        services: "3",
-        rows: &["edge: get", "orders: get", "orders: get", "stock: get"],
-        error: Some("true"),
+        picture: None,
     },
     Case {
         reason: "one that asks the stock by gRPC",
@@ -60,14 +60,29 @@ const CASES: [Case; 4] = [
         services: "3",
         rows: &["edge: get", "orders: get", "orders: shop.stock/count", "stock: shop.stock/count"],
         error: None,
+        picture: None,
     },
     Case {
-        reason: "what the orders don't know goes no further",
-        path: "/nowhere",
-        status: 404,
-        services: "2",
-        rows: &["edge: get", "orders: get"],
+        reason: "an order that goes well",
+        path: "/orders/apple",
+        status: 200,
+        services: "3",
+        rows: &["edge: get", "orders: get", "orders: get", "stock: get"],
         error: None,
+        picture: Some(Picture { file: "trace-healthy.png", opened: None, heights: 70..332 }),
+    },
+    Case {
+        reason: "an order that fails",
+        path: "/orders/plum",
+        status: 502,
+        services: "3",
+        rows: &["edge: get", "orders: get", "orders: get", "stock: get"],
+        error: Some("true"),
+        picture: Some(Picture {
+            file: "trace.png",
+            opened: Some(("stock: get", "/stock/plum")),
+            heights: 70..657,
+        }),
     },
 ];
 
@@ -76,29 +91,49 @@ async fn the_page_shows_services_and_spans_in_order() -> Result<()> {
     let zipkin = Zipkin::start().await?;
     let collector = collector(&zipkin).await?;
     let shop = Shop::start(collector.http_port()).await?;
+    let port = shop.edge.port("ingress");
+    // The first requests take longer than those that a picture is to show.
+    for _ in 0..20 {
+        Call::get("/orders/unicorn").send(&Http::One, port).await?;
+    }
 
+    let mut chromium = Chromium::start(WINDOW).await?;
     for case in CASES {
-        let port = shop.edge.port("ingress");
         let reply = Call::get(case.path).send(&Http::One, port).await?;
         assert_eq!(reply.status, case.status, "{}", case.reason);
         let url = zipkin.page(case.path, case.rows.len()).await.context(case.reason)?;
-        let texts = chromium::texts(&url, WINDOW).await?;
+        chromium.open(&url).await?;
+        let texts = chromium.wait_for("url.path").await.context(case.reason)?;
         let (title, rows) = (case.rows[0], case.rows);
         assert_eq!(spans(&texts), [&[title], rows].concat(), "{}: {texts:#?}", case.reason);
         assert_eq!(after(&texts, "Services"), Some(case.services), "{}", case.reason);
         assert_eq!(after(&texts, "error"), case.error, "{}: {texts:#?}", case.reason);
         assert_eq!(after(&texts, "url.path"), Some(case.path), "{}", case.reason);
-        if case.path == PICTURE {
-            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace.png");
-            chromium::picture(&url, WINDOW, &file).await?;
-            let size = fs::metadata(file)?.len();
-            assert!(size > 20_000, "{size} bytes: a page with nothing on it");
+        if let Some(picture) = case.picture {
+            take(picture, &mut chromium).await.context(case.reason)?;
         }
     }
 
     assert_eq!(shop.complaints(), Vec::<String>::new(), "the Envoys' logs are clean");
     assert_eq!(collector.complaints(), Vec::<String>::new(), "the Collector's log is clean");
     Ok(())
+}
+
+/// Takes a picture of the page.
+async fn take(picture: Picture, chromium: &mut Chromium) -> Result<()> {
+    chromium.click("Close mini timeline").await?;
+    match picture.opened {
+        Some((row, path)) => {
+            chromium.click(row).await?;
+            chromium.scroll_to("Tags").await?;
+            let texts = chromium.texts().await?;
+            assert_eq!(after(&texts, "url.path"), Some(path), "{texts:#?}");
+        }
+        None => chromium.click("Close span detail").await?,
+    }
+    let png = chromium.picture(picture.heights).await?;
+    assert!(png.len() > 20_000, "{} bytes: a page with nothing on it", png.len());
+    Ok(fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(picture.file), png)?)
 }
 
 /// The texts that name a span, `SERVICE: NAME`: the title, which is the root's, and the rows.

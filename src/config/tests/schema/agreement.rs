@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Documents that have everything between them.
-pub(in crate::config::tests) const DOCUMENTS: [&str; 4] = [
+pub(in crate::config::tests) const DOCUMENTS: [&str; 5] = [
     include_str!("../complete.json"),
     r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_grpc": {
         "endpoint": "https://c:4317", "headers": [{"name": "a", "value": "b"}], "headers_list": "c=d",
@@ -24,6 +24,12 @@ pub(in crate::config::tests) const DOCUMENTS: [&str; 4] = [
         "propagator": {"composite": [{"tracecontext": {}}]}, "tracer_provider": {"limits": {
             "event_count_limit": 1, "link_count_limit": 1, "event_attribute_count_limit": 1,
             "link_attribute_count_limit": 1}}}"#,
+    r#"{"tracer_provider": {"sampler": {"always_record": {"root": {"composite/development": {"parent_threshold": {"root": {
+        "rule_based": {"rules": [
+            {"attribute_values": {"key": "url.path", "values": ["/healthz"]}, "sampler": {"always_off": null}},
+            {"attribute_patterns": {"key": "http.request.header.x-tenant", "included": ["a*"], "excluded": ["a?"]},
+                "span_kinds": ["server"], "parent": ["none", "remote"], "sampler": {"always_on": {}}},
+            {"sampler": {"probability": {"ratio": 0.5}}}]}}}}}}}}}"#,
 ];
 
 /// Keys that nothing in the schema has: of OpenTelemetry's, of what is planned, and of nobody.
