@@ -256,7 +256,7 @@ async fn a_missing_image_does_what_fail_strategy_says() -> Result<()> {
         let log = mesh.gateway.log();
         let told = log.lines().any(|line| line.contains(&image(&name)) && line.ends_with(message));
         assert!(told, "{strategy}: {message}: {log}");
-        mesh.patch(json!({"url": image("otel-proxy-wasm:0.1.0")})).await?;
+        mesh.patch(json!({"url": image(interop::registry::NAME)})).await?;
         mesh.serves().await.context(strategy)?;
     }
     Ok(())
