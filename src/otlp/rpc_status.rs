@@ -122,7 +122,17 @@ mod tests {
         let long = [details(RETRY_INFO, 7, 0), vec![0x7a, 0x90, 0x10], vec![0; 0x810]].concat();
         let long = BASE64_STANDARD.encode(long);
         assert!(retry_delay(long.as_bytes()).is_some(), "long, but not too long");
-        assert_eq!(retry_delay(&[b'A'; MAX_DETAILS + 1]), None, "too long");
+        // A message and a field that is not known, of so many bytes in all.
+        let of_length = |length: usize| {
+            let message = details(RETRY_INFO, 7, 0);
+            let field = [0x7a, 0x80 | (length % 128) as u8, (length / 128) as u8];
+            [message.as_slice(), &field, &vec![0; length]].concat()
+        };
+        let most = MAX_DETAILS / 4 * 3 - details(RETRY_INFO, 7, 0).len() - 3;
+        let long = BASE64_STANDARD.encode(of_length(most));
+        assert_eq!((long.len(), retry_delay(long.as_bytes()).is_some()), (MAX_DETAILS, true));
+        let longer = BASE64_STANDARD.encode(of_length(most + 3));
+        assert_eq!(retry_delay(longer.as_bytes()), None, "too long by four characters");
     }
 
     #[test]
@@ -141,8 +151,11 @@ mod tests {
         for (body, expected, reason) in cases {
             assert_eq!(message(body).as_deref(), *expected, "{reason}");
         }
-        let long = RpcStatus { message: vec![b'x'; MAX_DETAILS], details: vec![] }.encode_to_vec();
-        assert_eq!(message(&long), None, "too long");
+        let of =
+            |length| RpcStatus { message: vec![b'x'; length], details: vec![] }.encode_to_vec();
+        let longest = of(MAX_DETAILS - 3);
+        assert_eq!((longest.len(), message(&longest).is_some()), (MAX_DETAILS, true));
+        assert_eq!(message(&of(MAX_DETAILS - 2)), None, "too long by a byte");
     }
 
     proptest! {

@@ -1,14 +1,17 @@
-//! Development tasks: makes the module that people deploy out of the one that was linked, and the image
-//! that holds it.
+//! Development tasks: makes the module that people deploy out of the one that was linked, the image that holds it, and what a
+//! release consists of.
 //!
 //! It builds nothing itself; the Makefile says what comes before.
 
+mod changelog;
 mod exports;
 mod image;
+mod release;
 
 use anyhow::{Context, Result, bail, ensure};
 use exports::KEPT;
 use image::Commit;
+use release::Parts;
 use std::path::Path;
 use walrus::{ExportItem, ModuleConfig};
 
@@ -19,6 +22,11 @@ const MAX_SIZE: usize = 480 * 1024;
 /// keeps that: 10 MiB when one had twice as many.
 const MAX_FUNCTION: u64 = 5_000;
 
+const USAGE: &str = "xtask module LINKED.wasm DEPLOYED.wasm
+       xtask image DEPLOYED.wasm COMMIT TIME FOLDER
+       xtask release-version CHANGELOG.md TAG, which may be empty
+       xtask release DEPLOYED.wasm IMAGE SBOM CHANGELOG.md FOLDER";
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -27,9 +35,13 @@ fn main() -> Result<()> {
             let module = std::fs::read(deployed).with_context(|| format!("reading {deployed}"))?;
             image::write(&module, Commit { id, time }, Path::new(folder))
         }
-        _ => bail!(
-            "usage: xtask module LINKED.wasm DEPLOYED.wasm\n       xtask image DEPLOYED.wasm COMMIT TIME FOLDER"
-        ),
+        ["release-version", changelog, tag] => release::check(Path::new(changelog), tag),
+        ["release", deployed, image, sbom, changelog, folder] => {
+            let [module, image, sbom, changelog] =
+                [deployed, image, sbom, changelog].map(Path::new);
+            release::write(Parts { module, image, sbom, changelog }, Path::new(folder))
+        }
+        _ => bail!("usage: {USAGE}"),
     }
 }
 

@@ -1,11 +1,18 @@
 //! A real image registry as a child process, with the image that `make image` makes.
 
 use crate::{Process, peer};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use harness::{client, free_port};
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::process::Command;
+
+/// The name of the image in a registry.
+pub const NAME: &str = concat!("otel-proxy-wasm:", env!("CARGO_PKG_VERSION"));
+
+/// Where the image is once this version is released: what the examples name.
+pub const RELEASED: &str =
+    concat!("ghcr.io/otel-proxy-wasm/otel-proxy-wasm:", env!("CARGO_PKG_VERSION"));
 
 /// A running registry on loopback, without TLS. It ends with this value.
 #[derive(Debug)]
@@ -36,22 +43,19 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Pushes the built image under a name such as `otel-proxy-wasm:0.1.0`, and gives its full name by
-    /// digest, `HOST:PORT/NAME@sha256:…`.
+    /// Pushes the built image as [`NAME`], as `make push` does, and gives its full name by digest,
+    /// `HOST:PORT/otel-proxy-wasm@sha256:…`.
     ///
     /// # Errors
     /// The image was not built, or the push fails.
-    pub async fn push(&self, name: &str) -> Result<String> {
-        let image = image()?;
-        let output = Command::new(peer("crane", "crane")?)
-            .arg("push")
-            .arg(image)
-            .arg(format!("{}/{name}", self.address()))
-            .output()
-            .await?;
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "crane push: {error}");
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    pub async fn push(&self) -> Result<String> {
+        push::image(&image()?, &self.image()).await.context("pushing the image")
+    }
+
+    /// The address of the pushed image: `HOST:PORT/otel-proxy-wasm:VERSION`.
+    #[must_use]
+    pub fn image(&self) -> String {
+        format!("{}/{NAME}", self.address())
     }
 }
 

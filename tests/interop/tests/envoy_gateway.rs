@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use harness::client::{Call, Http, Reply};
 use harness::{Counters, TempDir, Upstream, client, free_port, wait_for};
 use interop::envoy_gateway::EnvoyGateway;
+use interop::registry::RELEASED;
 use interop::{Collector, Process, Registry};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::process::Command;
@@ -14,7 +15,6 @@ const CALLER: &str = "00f067aa0ba902b7";
 /// A parent that is not sampled: what is sent before a test begins leaves no span.
 const UNSAMPLED: &str = "00-00000000000000000000000000000001-0000000000000001-00";
 
-const IMAGE: &str = "registry.example.com/otel-proxy-wasm:0.1.0";
 const MODULE: &str = "https://downloads.example.com/otel-proxy-wasm.wasm";
 
 /// A file of the example with some of its text replaced, each of which it must hold once.
@@ -127,10 +127,9 @@ enum Traced {
 #[tokio::test]
 async fn a_request_through_the_gateway_is_a_span_with_the_routes_name() -> Result<()> {
     let (registry, modules) = (Registry::start().await?, Modules::start().await?);
-    registry.push("otel-proxy-wasm:0.1.0").await?;
-    let image = format!("{}/otel-proxy-wasm:0.1.0", registry.address());
+    registry.push().await?;
     let policies = [
-        example("image.yaml", &[(IMAGE, &image)])?,
+        example("image.yaml", &[(RELEASED, &registry.image())])?,
         example("http.yaml", &[(MODULE, &modules.url("otel-proxy-wasm.wasm"))])?,
     ];
     for policy in policies {

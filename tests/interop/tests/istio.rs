@@ -294,7 +294,7 @@ async fn a_missing_image_does_what_fail_strategy_says() -> Result<()> {
         let log = mesh.gateway.log();
         let told = log.lines().any(|line| line.contains(&image(&name)) && line.ends_with(message));
         assert!(told, "{strategy}: {message}: {log}");
-        mesh.patch(json!({"url": image("otel-proxy-wasm:0.1.0")})).await?;
+        mesh.patch(json!({"url": image(interop::registry::NAME)})).await?;
         mesh.serves().await.context(strategy)?;
     }
     Ok(())
@@ -303,7 +303,7 @@ async fn a_missing_image_does_what_fail_strategy_says() -> Result<()> {
 #[tokio::test]
 async fn a_digest_pins_the_image() -> Result<()> {
     let mesh = Mesh::start(&["gateway.yaml"]).await?;
-    let pinned = mesh.registry.push("otel-proxy-wasm:pinned").await?;
+    let pinned = mesh.registry.push().await?;
     let pinned = json!({
         "url": format!("oci://{pinned}"), "failStrategy": "FAIL_CLOSE",
         "pluginConfig": configuration("pinned"),
@@ -316,8 +316,8 @@ async fn a_digest_pins_the_image() -> Result<()> {
     };
     wait_for("a span of the image with this digest", traced).await?;
 
-    let (tag, other) = ("otel-proxy-wasm:pinned", "0".repeat(64));
-    let url = format!("oci://{}/{tag}", mesh.registry.address());
+    let other = "0".repeat(64);
+    let url = format!("oci://{}", mesh.registry.image());
     mesh.patch(json!({"url": url, "sha256": other})).await?;
     let refused = || async {
         let reply = mesh.send(call("/")).await.ok()?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use harness::client::{Call, Http, Reply};
 use harness::{Upstream, free_port, wait_for};
 use interop::istio::{ControlPlane, Proxy, Role};
+use interop::registry::RELEASED;
 use interop::{Collector, Registry};
 use serde_json::{Value, json};
 
@@ -21,9 +22,6 @@ pub(crate) struct Mesh {
     pub(crate) port: u16,
 }
 
-/// What stands in the files for the image.
-const IMAGE: &str = "oci://registry.example.com/otel-proxy-wasm:0.1.0";
-
 /// A file of `examples/istio`.
 pub(crate) fn example(name: &str) -> Result<String> {
     let path = harness::root().join("examples/istio").join(name);
@@ -36,7 +34,7 @@ impl Mesh {
         let upstream = Upstream::start().await?;
         let collector = Collector::start().await?;
         let registry = Registry::start().await?;
-        registry.push("otel-proxy-wasm:0.1.0").await?;
+        registry.push().await?;
         let control_plane = ControlPlane::start().await?;
         for namespace in ["shop", "observability"] {
             control_plane.kubectl(&["create", "namespace", namespace], "").await?;
@@ -54,10 +52,10 @@ impl Mesh {
         }
         control_plane.apply(&topology(&ports)).await?;
         for name in plugins {
-            let image = format!("oci://{}/otel-proxy-wasm:0.1.0", registry.address());
             let file = example(name)?;
-            assert!(file.contains(IMAGE), "{name} names the image");
-            control_plane.apply(&file.replace(IMAGE, &image)).await.context((*name).to_owned())?;
+            assert!(file.contains(&format!("oci://{RELEASED}")), "{name} names the image");
+            let file = file.replace(RELEASED, &registry.image());
+            control_plane.apply(&file).await.context((*name).to_owned())?;
         }
         let gateway = control_plane.proxy(Role::Gateway, "gateway", "istio-system").await?;
         let sidecar = control_plane.proxy(Role::Sidecar, "shop", "shop").await?;
