@@ -125,7 +125,8 @@ mod tests {
         // A message and a field that is not known, of so many bytes in all.
         let of_length = |length: usize| {
             let message = details(RETRY_INFO, 7, 0);
-            let field = [0x7a, 0x80 | (length % 128) as u8, (length / 128) as u8];
+            let byte = |number: usize| u8::try_from(number).expect("below 128");
+            let field = [0x7a, 0x80 | byte(length % 128), byte(length / 128)];
             [message.as_slice(), &field, &vec![0; length]].concat()
         };
         let most = MAX_DETAILS / 4 * 3 - details(RETRY_INFO, 7, 0).len() - 3;

@@ -78,7 +78,7 @@ async fn plugin(docker: &Docker, image: &str) -> Result<Vec<u8>> {
 const MAKE: &str = r#"#!/bin/sh
 set -e
 test "$*" = build
-for file in Cargo.lock Cargo.toml rust-toolchain.toml src/lib.rs xtask/src/main.rs push/src/lib.rs tests/harness/src/lib.rs \
+for file in Cargo.lock Cargo.toml rust-toolchain.toml src/lib.rs xtask/src/main.rs xtask/push/src/lib.rs tests/harness/src/lib.rs \
   tests/interop/src/lib.rs benches/soak.rs examples/demo/main.rs tests/peers/crane/peer.mk
 do test -f "$file" || { echo "$file is missing"; exit 1; }; done
 for folder in .git .tools target; do test ! -e "$folder" || { echo "$folder is there"; exit 1; }; done
