@@ -228,6 +228,7 @@ fn each_type_of_an_attribute_has_a_name() {
         (r#""bool""#, "true", AttributeValue::Bool(true)),
         (r#""bool""#, "false", AttributeValue::Bool(false)),
         (r#""int""#, "-7", AttributeValue::Int(-7)),
+        (r#""int""#, "9007199254740993", AttributeValue::Int(9_007_199_254_740_993)),
         (r#""double""#, "1.5", AttributeValue::Double(1.5)),
         (r#""double""#, "2", AttributeValue::Double(2.0)),
         (r#""string_array""#, r#"["x", "y"]"#, AttributeValue::StringArray(texts())),

@@ -69,7 +69,7 @@ fn a_variable_is_what_belongs_where_it_stands() {
 fn one_that_is_not_set_is_empty_and_there_is_a_warning() {
     let document = r#"{
         "log_level": "${LEVEL}",
-        "resource": {"attributes_list": "a=${A}"},
+        "resource": {"attributes": [{"name": "b", "value": "${B}"}], "attributes_list": "a=${A}"},
         "propagator": {"composite": null, "composite_list": "${env:PROPAGATORS}"},
         "envoy": {"cluster": "${CLUSTER}", "max_queue_bytes": "${BYTES:-}"}
     }"#;
@@ -81,9 +81,15 @@ fn one_that_is_not_set_is_empty_and_there_is_a_warning() {
         super::NO_FORMAT,
         "nothing is left: the variable behind it"
     );
-    assert_eq!(config.resource, [("a".to_owned(), AttributeValue::String(String::new()))]);
-    let places =
-        ["log_level", "resource.attributes_list", "propagator.composite_list", "envoy.cluster"];
+    let a = ("a".to_owned(), AttributeValue::String(String::new()));
+    assert_eq!(config.resource, [a], "an entry whose value is as good as null is none");
+    let places = [
+        "log_level",
+        "resource.attributes[0].value",
+        "resource.attributes_list",
+        "propagator.composite_list",
+        "envoy.cluster",
+    ];
     let expected = places.map(|place| {
         format!(
             "{place}: a variable in it is not set, which is as if it were empty; a VM has those of \
