@@ -263,7 +263,9 @@ async fn refused(arguments: &[&str], path: Option<&str>) -> Result<String> {
     ensure!(which.status.success(), "there is no make: install it");
     let mut make = Command::new(String::from_utf8(which.stdout)?.trim());
     make.args(arguments).current_dir(harness::root()).stdin(Stdio::null());
-    for name in ["COLLECTOR", "PORT", "ENVOY", "MAKEFLAGS", "MAKELEVEL"] {
+    for name in
+        ["COLLECTOR", "PORT", "ENVOY", "ENVOY_VERSION", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES"]
+    {
         make.env_remove(name);
     }
     make.envs(path.map(|path| ("PATH", path)));

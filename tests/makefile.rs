@@ -7,9 +7,13 @@ fn make(arguments: &[&str]) -> Command {
     let found = std::env::var_os("PATH").unwrap_or_default();
     let make = std::env::split_paths(&found).map(|it| it.join("make")).find(|it| it.exists());
     let mut command = Command::new(make.expect("install make"));
-    // What runs the tests may be a make itself.
-    command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").current_dir(harness::root());
-    command.args(arguments);
+    // What runs the tests may be a make itself: what it was told is not told to this one.
+    for name in
+        ["MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ENVOY", "ENVOYS", "ENVOY_VERSION", "TAG"]
+    {
+        command.env_remove(name);
+    }
+    command.args(arguments).current_dir(harness::root());
     command
 }
 
