@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use harness::client::{Call, Http};
 use harness::{Bootstrap, Stage};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Those of the page, in its order.
@@ -113,7 +113,7 @@ async fn half_of_a_tenants_requests_are_kept() -> Result<()> {
 #[tokio::test]
 async fn the_others_are_taken() -> Result<()> {
     let all = configurations()?;
-    assert_eq!(all.len(), 5, "each of them has a test");
+    assert_eq!(all.len(), 6, "each of them has a test");
     for (configuration, expected) in
         [("\"always_on\": {}}}}", 100..101), ("parent_based", bounds(100, 0.1))]
     {
@@ -122,6 +122,38 @@ async fn the_others_are_taken() -> Result<()> {
         let kept = kept.get("/").copied().unwrap_or_default();
         assert!(expected.contains(&kept), "{configuration}: {kept}");
     }
+    Ok(())
+}
+
+/// A sampled request of one of a hundred traces, whose randomness is spread evenly.
+fn strange(number: u64) -> Call {
+    let randomness = (1_u64 << 56) / 100 * number;
+    let trace = format!("4bf92f3577b34da6a3{randomness:014x}");
+    Call::get("/").header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+}
+
+#[tokio::test]
+async fn strangers_do_not_decide_at_the_edge() -> Result<()> {
+    let configuration = configuration(r#"{"sampler": {"trace_id_ratio_based""#)?;
+    let stage = stage(&configuration).await?;
+    let calls: Vec<_> = (0..100).map(|number| (strange(number), 1)).collect();
+    assert_eq!(kept(&stage, &calls).await?["/"], 10, "whatever their flag is");
+    Ok(())
+}
+
+#[tokio::test]
+async fn strangers_do_not_choose_the_trace_where_their_headers_are_removed() -> Result<()> {
+    let page = std::fs::read_to_string(harness::root().join("docs/sampling.md"))?;
+    let block = page.split("```yaml\n").nth(1).and_then(|it| it.split("```").next());
+    let pasted: Value = serde_yaml_ng::from_str(block.context("a block")?)?;
+    const KEY: &str = "early_header_mutation_extensions";
+    let stage =
+        Stage::start(|edge| edge.connection_manager("ingress", KEY, pasted[KEY].clone())).await?;
+    let call = strange(7).header("tracestate", "ot=rv:ffffffffffffff");
+    assert_eq!(call.send(&Http::One, stage.port()).await?.status, 200);
+    let span = stage.collector.wait_for_spans(1).await?.remove(0);
+    assert_eq!((span.parent_id().as_str(), span.span.trace_state.as_str()), ("", ""));
+    assert!(!span.trace_id().starts_with("4bf92f35"), "a trace of its own");
     Ok(())
 }
 

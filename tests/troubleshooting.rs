@@ -19,10 +19,10 @@ const CAUSES: [(&str, Cause); 14] = [
     ("the request came in by a listener without the filter", || Box::pin(another_listener())),
     ("the route switches the filter off", || Box::pin(disabled_route())),
     ("the request is itself an export of telemetry", || Box::pin(export_of_telemetry())),
-    ("the sampler lets the request go", || {
+    ("the sampler does not sample the request", || {
         Box::pin(configured(r#"{"tracer_provider": {"sampler": {"always_off": {}}}}"#))
     }),
-    ("the caller has let the request go", || Box::pin(unsampled_caller())),
+    ("the caller has not sampled the request", || Box::pin(unsampled_caller())),
     ("the batch is still filling", || {
         Box::pin(configured(
             r#"{"tracer_provider": {"processors": [{"batch": {"schedule_delay": 600000}}]}}"#,
@@ -41,7 +41,11 @@ const CAUSES: [(&str, Cause); 14] = [
 ];
 
 /// Rows that other tests bring about: those of the page that they lead to.
-const ELSEWHERE: [&str; 4] = [
+const ELSEWHERE: [&str; 6] = [
+    // tests/configuration.rs
+    "Envoy did not start",
+    // tests/envoy_troubles.rs
+    "the change came by xDS",
     // tests/interop/tests/istio.rs, envoy_gateway.rs
     "the image can't be fetched",
     // tests/crash.rs
@@ -222,13 +226,14 @@ async fn each_row_is_seen_when_its_cause_is_brought_about() -> Result<()> {
 const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
 
 /// The starts of the rows' second cells, of which the tests below are.
-const BROKEN: [&str; 5] = [
+const BROKEN: [&str; 6] = [
     "the service takes `traceparent` and does not send it on",
     "the caller sends B3 headers only",
     "the caller's `traceparent` is malformed",
     "two filters see it",
-    // tests/envoy_troubles.rs
-    "Envoy's own tracing is on",
+    // With a caller's context: tests/envoy_troubles.rs
+    "Envoy's own tracing is on: ",
+    "Envoy's own tracing is on and did not sample",
 ];
 
 #[tokio::test]
@@ -271,6 +276,24 @@ async fn a_caller_whose_context_is_not_read_begins_no_trace() -> Result<()> {
         let spans = stage.collector.wait_for_spans(1).await?;
         assert_eq!(spans[0].parent_id(), "", "{name}: no parent");
         assert!(!value.to_lowercase().contains(&spans[0].trace_id()), "{name}: another trace");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn envoys_own_tracing_begins_a_trace_of_its_own() -> Result<()> {
+    // Of what it samples, and of what it does not.
+    for (percent, flags) in [(100.0, "-01"), (0.0, "-00")] {
+        let tracing = harness::native::tracing("envoy", percent);
+        let stage =
+            Stage::start(|edge| edge.connection_manager("ingress", "tracing", tracing)).await?;
+        sent(&stage, Call::get("/")).await?;
+        let span = stage.collector.wait_for_spans(1).await?.remove(0);
+        let context = stage.upstream.last().header("traceparent");
+        assert!(context.ends_with(flags), "{context}");
+        assert!(!context.contains(&span.trace_id()), "the filter's span is alone in its trace");
+        let sampled = stage.envoy.stat("http.ingress.tracing.random_sampling").await?;
+        assert_eq!(sampled > 0, percent > 0.0, "{percent}");
     }
     Ok(())
 }

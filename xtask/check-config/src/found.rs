@@ -16,6 +16,14 @@ pub(crate) struct Found {
     pub(crate) json: Vec<u8>,
     /// The variables of its VM, as far as they are known here.
     pub(crate) variables: Vec<(String, String)>,
+    /// The clusters of the file, if it has some: a proxy may get others from elsewhere.
+    pub(crate) clusters: Vec<String>,
+}
+
+impl Found {
+    fn new(name: &str, json: Vec<u8>, variables: Vec<(String, String)>) -> Self {
+        Self { name: name.to_owned(), json, variables, clusters: Vec::new() }
+    }
 }
 
 const WASM_FILTER: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -27,8 +35,7 @@ const STRUCT: &[u8] = b"\x0a\x01\x00";
 pub(crate) fn configurations(file: &str, text: &str) -> Result<Vec<Found>> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| file.to_lowercase().ends_with(end));
     // As it stands: the parser has its own words for what is no JSON.
-    let alone =
-        || Found { name: String::new(), json: text.as_bytes().to_vec(), variables: Vec::new() };
+    let alone = || Found::new("", text.as_bytes().to_vec(), Vec::new());
     let documents = match documents(text) {
         Ok(documents) => documents,
         Err(_) if !is_yaml => return Ok(vec![alone()]),
@@ -37,15 +44,25 @@ pub(crate) fn configurations(file: &str, text: &str) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for document in &documents {
         if !is_alone(document) {
+            let before = found.len();
             search(document, &mut found);
+            let clusters = clusters(document);
+            found.iter_mut().skip(before).for_each(|it| it.clusters.clone_from(&clusters));
         } else if is_yaml || !text.trim_start().starts_with('{') {
             let json = document.to_string().into_bytes();
-            found.push(Found { name: String::new(), json, variables: Vec::new() });
+            found.push(Found::new("", json, Vec::new()));
         } else {
             found.push(alone());
         }
     }
     Ok(found)
+}
+
+/// The names of the clusters in an Envoy's own configuration.
+fn clusters(document: &Value) -> Vec<String> {
+    let resources = ["static_resources", "staticResources"].map(|key| &document[key]["clusters"]);
+    let clusters = resources.into_iter().filter_map(Value::as_array).flatten();
+    clusters.filter_map(|cluster| Some(cluster["name"].as_str()?.to_owned())).collect()
 }
 
 fn documents(text: &str) -> Result<Vec<Value>> {
@@ -111,14 +128,14 @@ fn of_istio(resource: &Value, plugin: &Value) -> Found {
             variables.push((name, variable["value"].as_str().unwrap_or_default().to_owned()));
         }
     }
-    Found { name: name(resource), json: bytes(&plugin["pluginConfig"]), variables }
+    Found::new(&name(resource), bytes(&plugin["pluginConfig"]), variables)
 }
 
 fn of_envoy_gateway(policy: &Value, filter: &Value) -> Found {
     let keys = filter["env"]["hostKeys"].as_array().into_iter().flatten();
     let variables = keys.filter_map(Value::as_str).filter_map(of_host).collect();
     let name = format!("{} {}", name(policy), filter["name"].as_str().unwrap_or_default());
-    Found { name: name.trim_end().to_owned(), json: bytes(&filter["config"]), variables }
+    Found::new(name.trim_end(), bytes(&filter["config"]), variables)
 }
 
 fn of_envoy(config: &Value) -> Found {
@@ -147,7 +164,7 @@ fn of_envoy(config: &Value) -> Found {
         _ => STRUCT.to_vec(),
     };
     let name = config["name"].as_str().unwrap_or_default();
-    Found { name: format!("Wasm filter {name}").trim_end().to_owned(), json, variables }
+    Found::new(format!("Wasm filter {name}").trim_end(), json, variables)
 }
 
 /// A variable that a proxy takes from its own environment, if this process has it.

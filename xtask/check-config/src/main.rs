@@ -1,7 +1,7 @@
 //! What the filter says of a configuration, without an Envoy: for CI, before a cluster sees it.
 //!
 //! It reads files, finds the filter's configurations in them, gives each to the parser that the module has, and ends with status 1 if
-//! one is refused, or 2 if there is none. It asks nobody: whether a cluster or a route exists is not known here.
+//! one is refused, or 2 if there is none. It asks nobody: of clusters it knows those that stand in the same file.
 
 mod found;
 
@@ -47,7 +47,7 @@ fn read(file: &str) -> Result<String> {
 }
 
 /// Whether the filter takes a configuration. What it logs of it, it says here.
-fn is_taken(file: &str, Found { name, json, variables }: Found) -> bool {
+fn is_taken(file: &str, Found { name, json, variables, clusters }: Found) -> bool {
     let place = if name.is_empty() { file.to_owned() } else { format!("{file}: {name}") };
     let environment: Environment = variables.into_iter().collect();
     match Config::parse(&json, &environment) {
@@ -55,7 +55,12 @@ fn is_taken(file: &str, Found { name, json, variables }: Found) -> bool {
             for warning in parsed.warnings {
                 println!("{place}: warning: configuration: {warning}");
             }
-            println!("{place}: ok");
+            for warning in of_cluster(&parsed.config.exporter.cluster, &clusters) {
+                println!("{place}: warning: {warning}");
+            }
+            let defaults =
+                if json.is_empty() { ": no configuration, the defaults apply" } else { "" };
+            println!("{place}: ok{defaults}");
             true
         }
         Err(error) => {
@@ -63,4 +68,14 @@ fn is_taken(file: &str, Found { name, json, variables }: Found) -> bool {
             false
         }
     }
+}
+
+/// What is wrong with the cluster of the collector, as far as its name says. `known` are those of the file, if it has some.
+fn of_cluster(cluster: &str, known: &[String]) -> Option<String> {
+    const ISTIOS: &str = "outbound|";
+    if !known.is_empty() && !known.iter().any(|it| it == cluster) {
+        return Some(format!("the file has no cluster {cluster}; it has {}", known.join(", ")));
+    }
+    let is_istios = !cluster.starts_with(ISTIOS) || cluster.split('|').count() == 4;
+    (!is_istios).then(|| format!("{cluster} is no cluster of Istio: outbound|PORT||HOST is one"))
 }
