@@ -143,10 +143,10 @@ async fn strangers_do_not_decide_at_the_edge() -> Result<()> {
 
 #[tokio::test]
 async fn strangers_do_not_choose_the_trace_where_their_headers_are_removed() -> Result<()> {
+    const KEY: &str = "early_header_mutation_extensions";
     let page = std::fs::read_to_string(harness::root().join("docs/sampling.md"))?;
     let block = page.split("```yaml\n").nth(1).and_then(|it| it.split("```").next());
     let pasted: Value = serde_yaml_ng::from_str(block.context("a block")?)?;
-    const KEY: &str = "early_header_mutation_extensions";
     let stage =
         Stage::start(|edge| edge.connection_manager("ingress", KEY, pasted[KEY].clone())).await?;
     let call = strange(7).header("tracestate", "ot=rv:ffffffffffffff");
