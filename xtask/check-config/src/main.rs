@@ -55,7 +55,7 @@ fn is_taken(file: &str, Found { name, json, variables, clusters }: Found) -> boo
             for warning in parsed.warnings {
                 println!("{place}: warning: configuration: {warning}");
             }
-            for warning in of_cluster(&parsed.config.exporter.cluster, &clusters) {
+            if let Some(warning) = of_cluster(&parsed.config.exporter.cluster, &clusters) {
                 println!("{place}: warning: {warning}");
             }
             let defaults =
