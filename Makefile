@@ -9,7 +9,7 @@ export ENVOY
 MODULE := dist/otel-proxy-wasm.wasm
 # Panics name their source files: nothing of this machine's folders, so that a commit gives the same bytes everywhere.
 CARGO_HOME ?= $(HOME)/.cargo
-# And less is inlined than usual: it makes the module 17 KB smaller, and a kept request half a per cent more instructions long.
+# And less is inlined than usual: it makes the module 17 KB smaller, and a kept request one per cent more instructions long.
 build: export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS = --remap-path-prefix=$(CARGO_HOME)/registry/src=/crates -Cllvm-args=-inline-threshold=150
 LINKED := target/wasm32-wasip1/release/otel_proxy_wasm.wasm
 DENY_VERSION := 0.20.2
@@ -125,7 +125,7 @@ deny: .tools/deny-$(DENY_VERSION)
 	cargo install --quiet --locked --root .tools cargo-deny@$(DENY_VERSION)
 	touch $@
 
-check-config: rustup-given toolchain ## Say what the filter thinks of a configuration, without an Envoy: make check-config CONFIG=plugin.yaml
+check-config: toolchain ## Say what the filter thinks of a configuration, without an Envoy: make check-config CONFIG=plugin.yaml
 	@test -n "$(CONFIG)" || { echo "which one? make check-config CONFIG=plugin.yaml" >&2; exit 2; }
 	@cargo run --quiet --locked -p check-config -- $(CONFIG)
 

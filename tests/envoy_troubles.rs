@@ -209,13 +209,7 @@ async fn a_discovered_configuration_that_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn envoys_own_tracing_overwrites_the_context() -> Result<()> {
-    let uri = json!({"uri": "http://otel_collector/v1/traces", "cluster": "otel_collector", "timeout": "1s"});
-    let tracer = json!({
-        "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-        "service_name": "envoy", "http_service": {"http_uri": uri},
-    });
-    let tracing =
-        json!({"provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracer}});
+    let tracing = harness::native::tracing("envoy", 100.0);
     let at_once = json!({"tracing.opentelemetry.min_flush_spans": 1});
     let stage = Stage::start(|edge| {
         edge.connection_manager("ingress", "tracing", tracing)?.runtime(at_once)

@@ -7,8 +7,10 @@ use super::wire::number;
 use std::rc::Rc;
 
 const CONNECTION_ID: &str = "connection.id";
-const SOURCE_ADDRESS: &str = "source.address";
-const PROTOCOL: &str = "request.protocol";
+/// The other end of the connection, or what a header said of it.
+pub const SOURCE_ADDRESS: &str = "source.address";
+/// The version of HTTP, such as `HTTP/1.1`.
+pub const PROTOCOL: &str = "request.protocol";
 /// Which side of the mesh the listener faces.
 pub const LISTENER_DIRECTION: &str = "xds.listener_direction";
 

@@ -34,6 +34,12 @@ impl<'a> HostPort<'a> {
         }
     }
 
+    /// The other end of a connection, of Envoy's `source.address`: nothing where that is a forwarded one, which its port, zero, says.
+    #[must_use]
+    pub fn unless_forwarded(self) -> Self {
+        if self.port == Some(0) { Self::default() } else { self }
+    }
+
     /// Reads an address as Envoy writes it: `10.1.2.3:80`, `[::1]:80`, or a path of a Unix socket.
     #[must_use]
     pub fn of_socket(value: &'a [u8]) -> Self {

@@ -80,8 +80,6 @@ impl<'a> Facts<'a> {
         let forwarded = request.forwarded();
         let source = HostPort::of_socket(outcome.source_address);
         let client = request.client_address(&forwarded).unwrap_or(Cow::Borrowed(source.host));
-        // Where Envoy trusts X-Forwarded-For, it has the client's address in place of the peer's; a port that is zero says so.
-        let downstream = if source.port == Some(0) { HostPort::default() } else { source };
         let flags = outcome.response_flags;
         let rpc = match protocol {
             RequestProtocol::Http => None,
@@ -101,7 +99,8 @@ impl<'a> Facts<'a> {
             called: request.called(),
             client,
             user_agent: request.user_agent,
-            downstream,
+            // Where Envoy trusts X-Forwarded-For, it has the client's address in place of the peer's.
+            downstream: source.unless_forwarded(),
             upstream: HostPort::of_socket(outcome.upstream_address),
             protocol_version: outcome.protocol.strip_prefix(b"HTTP/").unwrap_or_default(),
             status: outcome.response_code,

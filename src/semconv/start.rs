@@ -4,13 +4,12 @@
 
 use super::address::HostPort;
 use super::request::{RequestHeaders, RequestProtocol};
+use crate::envoy::attributes::Detail;
+use crate::envoy::connections::{PROTOCOL, SOURCE_ADDRESS};
 use crate::envoy::headers::Headers;
 
 /// What `http.request.header.NAME` begins with.
 const HEADER: &str = "http.request.header.";
-const PROTOCOL: &str = "request.protocol";
-const ROUTE_NAME: &str = "xds.route_name";
-const SOURCE_ADDRESS: &str = "source.address";
 
 /// An attribute that is known at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +103,7 @@ impl StartAttribute {
         match self {
             Self::Known(Known::ClientAddress | Known::PeerAddress) => Some(SOURCE_ADDRESS),
             Self::Known(Known::ProtocolVersion) => Some(PROTOCOL),
-            Self::Known(Known::RouteName) => Some(ROUTE_NAME),
+            Self::Known(Known::RouteName) => Some(Detail::RouteName.attribute()),
             Self::Known(_) | Self::Header(_) => None,
         }
     }
@@ -141,14 +140,13 @@ impl Known {
                 Some(told) => is(&told),
                 None => is(of.source().host),
             },
-            // A port that is zero says that Envoy has the address from a header.
-            Self::PeerAddress => of.source().port != Some(0) && is(of.source().host),
+            Self::PeerAddress => is(of.source().unless_forwarded().host),
             Self::RpcMethod => {
                 RequestProtocol::of(of.headers) == RequestProtocol::Grpc
                     && request.grpc_method().is_some_and(is)
             }
             Self::ProtocolVersion => of.envoys(PROTOCOL).strip_prefix(b"HTTP/").is_some_and(is),
-            Self::RouteName => is(of.envoys(ROUTE_NAME)),
+            Self::RouteName => is(of.envoys(Detail::RouteName.attribute())),
         }
     }
 }

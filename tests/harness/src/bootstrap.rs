@@ -148,10 +148,13 @@ impl Bootstrap {
     /// # Errors
     /// There is no such cluster.
     pub fn cluster_part(mut self, name: &str, key: &str, value: Value) -> Result<Self> {
-        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
-        let cluster = clusters.iter_mut().find(|it| it["name"] == name);
-        cluster.context("no such cluster")?[key] = value;
+        self.cluster_mut(name)?[key] = value;
         Ok(self)
+    }
+
+    fn cluster_mut(&mut self, name: &str) -> Result<&mut Value> {
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
+        clusters.iter_mut().find(|it| it["name"] == name).context("no such cluster")
     }
 
     /// Sets options that a cluster has for each version of HTTP, such as `max_stream_duration`. It speaks what it was told to.
@@ -159,10 +162,7 @@ impl Bootstrap {
     /// # Errors
     /// There is no such cluster, or it was not told what to speak.
     pub fn cluster_protocol(mut self, name: &str, options: Value) -> Result<Self> {
-        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters")?;
-        let cluster = clusters.iter_mut().find(|it| it["name"] == name);
-        let extensions =
-            &mut cluster.context("no such cluster")?["typed_extension_protocol_options"];
+        let extensions = &mut self.cluster_mut(name)?["typed_extension_protocol_options"];
         let protocol = extensions.get_mut("envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
         protocol.context("no protocol")?["common_http_protocol_options"] = options;
         Ok(self)
