@@ -17,6 +17,7 @@ mod exporter;
 mod headers;
 mod instrumentation;
 mod json;
+mod keep;
 mod limits;
 mod list;
 mod outcome;
@@ -33,12 +34,14 @@ pub use error::ConfigError;
 pub use list::ListError;
 
 use crate::batch::BatchLimits;
+use crate::envoy::expression::Compile;
 use crate::export::ExporterConfig;
 use crate::otlp::attributes::SpanLimits;
 use crate::outcome::OutcomeConfig;
 use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
-use crate::sampling::Sampler;
+use crate::sampling::operator::OperatorHeader;
+use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use environment::Variables;
 
@@ -55,6 +58,14 @@ pub struct Config {
     pub propagators: Propagators,
     /// `tracer_provider.sampler`, `OTEL_TRACES_SAMPLER`.
     pub sampler: Box<dyn Sampler>,
+    /// `envoy.keep`.
+    pub keep: KeepRules,
+    /// `envoy.max_spans_per_second`.
+    pub max_spans_per_second: Option<u32>,
+    /// `envoy.force`.
+    pub force: Option<OperatorHeader>,
+    /// `envoy.explain`.
+    pub explain: Option<OperatorHeader>,
     /// `tracer_provider.limits`, `attribute_limits`, `OTEL_SPAN_*_LIMIT`, `OTEL_ATTRIBUTE_*_LIMIT`.
     pub limits: SpanLimits,
     /// `tracer_provider.processors[0].batch`, `envoy.max_*_bytes`, `envoy.queue_full`, `OTEL_BSP_*`.
@@ -86,16 +97,20 @@ pub struct Parsed {
 }
 
 impl Config {
-    /// Reads a configuration; no bytes at all are `{}`, and `{}` is complete.
+    /// Reads a configuration; no bytes at all are `{}`, and `{}` is complete. `compile` has the host compile the expressions in it.
     ///
     /// # Errors
     /// Not JSON; a reference to a variable that is none; a wrong type, an unknown key, a value out of range; a part of the schema that this
     /// version does not support. The error names the key, the type of what was found, and what is accepted; like a
     /// warning, it holds no value that may be a secret. A variable never is an error: it is ignored, with a warning.
-    pub fn parse(json: &[u8], environment: &Environment) -> Result<Parsed, ConfigError> {
+    pub fn parse(
+        json: &[u8],
+        environment: &Environment,
+        compile: &Compile<'_>,
+    ) -> Result<Parsed, ConfigError> {
         let value = substitution::apply(json::read(json)?, environment);
         let mut variables = Variables::new(environment);
-        let config = document::read(&value, &mut variables)?;
+        let config = document::read(&value, &mut variables, compile)?;
         value.unset(&mut |place| {
             variables.warn(format!(
                 "{place}: a variable in it is not set, which is as if it were empty; a VM has those of \

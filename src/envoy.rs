@@ -5,6 +5,7 @@
 pub mod address;
 pub mod attributes;
 pub mod connections;
+pub mod expression;
 pub mod flags;
 pub mod headers;
 pub mod node;

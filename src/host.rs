@@ -27,34 +27,49 @@ pub fn response_headers() -> Vec<u8> {
     header_map(MapType::HttpResponseHeaders)
 }
 
-/// A header of the response, in the callback of its headers.
+/// Headers of the current request, each in its own callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    /// The request's.
+    Request,
+    /// The response's.
+    Response,
+    /// The response's trailers.
+    Trailers,
+}
+
+impl From<Map> for MapType {
+    fn from(map: Map) -> Self {
+        match map {
+            Map::Request => Self::HttpRequestHeaders,
+            Map::Response => Self::HttpResponseHeaders,
+            Map::Trailers => Self::HttpResponseTrailers,
+        }
+    }
+}
+
+/// The first value of a header. Costs little if it is not there.
 #[must_use]
-pub fn response_header(name: &str) -> Option<Vec<u8>> {
-    header(MapType::HttpResponseHeaders, name)
+pub fn first_header(map: Map, name: &str) -> Option<Vec<u8>> {
+    header(map.into(), name)
 }
 
-/// A trailer of the response, in the callback of its trailers.
-#[must_use]
-pub fn response_trailer(name: &str) -> Option<Vec<u8>> {
-    header(MapType::HttpResponseTrailers, name)
+/// Adds a header.
+pub fn add_header(map: Map, name: &str, value: &[u8]) {
+    let result = hostcalls::add_map_value_bytes(map.into(), name, value);
+    debug_assert!(result.is_ok(), "there are headers in their callback");
 }
 
-/// Adds a request header that is not there, in the callback of the request's headers.
-pub fn add_request_header(name: &str, value: &[u8]) {
-    let result = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value);
-    debug_assert!(result.is_ok(), "a request has headers while it starts");
+/// Sets a header.
+pub fn set_header(map: Map, name: &str, value: &[u8]) {
+    let result = hostcalls::set_map_value_bytes(map.into(), name, Some(value));
+    debug_assert!(result.is_ok(), "there are headers in their callback");
 }
 
-/// Sets a request header, in the callback of the request's headers.
-pub fn set_request_header(name: &str, value: &[u8]) {
-    let result = hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value));
-    debug_assert!(result.is_ok(), "a request has headers while it starts");
-}
-
-/// Removes a request header, in the callback of the request's headers.
-pub fn remove_request_header(name: &str) {
-    let result = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
-    debug_assert!(result.is_ok(), "a request has headers while it starts");
+/// Removes a header.
+pub fn remove_header(map: Map, name: &str) {
+    let result = hostcalls::remove_map_value(map.into(), name);
+    debug_assert!(result.is_ok(), "there are headers in their callback");
 }
 
 /// The value of an attribute; its path's parts are joined by NULs.

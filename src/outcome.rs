@@ -11,8 +11,11 @@ use crate::envoy::attributes::{
     RESPONSE_CODE, RESPONSE_FLAGS, response_code,
 };
 use crate::envoy::connections::Connections;
+use crate::envoy::expression::Expression;
 use crate::envoy::flags::ResponseFlags;
-use crate::envoy::wire::number;
+use crate::envoy::wire::{HeaderMap, number};
+use crate::probe::Shared;
+use crate::sampling::{FirstLook, KeepRules, Told};
 use crate::span::{OpenSpan, Sampling, Start};
 use start_time::StartTimes;
 use std::time::Duration;
@@ -22,8 +25,20 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// A request that has ended, as whoever holds it can be asked. Each answer has a price: a host call.
 pub trait EndedRequest {
+    /// What the filters of its process share.
+    fn shared(&self) -> &dyn Shared;
+
     /// The value of one of Envoy's attributes; empty if it is not set.
     fn attribute(&self, name: &str) -> Vec<u8>;
+
+    /// The value of an expression; none if it has none for this request.
+    fn evaluate(&self, expression: Expression) -> Option<Vec<u8>>;
+
+    /// Whether its headers can still be read. Costs nothing.
+    fn has_headers(&self) -> bool;
+
+    /// All its headers, as they are now; none if they can't be read any more.
+    fn headers(&self) -> HeaderMap;
 
     /// The time since the same fixed moment as when it started.
     fn now(&self) -> Duration;
@@ -58,7 +73,7 @@ impl OutcomeReader {
     }
 
     /// Reads how the request of this span ended.
-    pub fn read(&mut self, span: &OpenSpan, request: &impl EndedRequest) -> OutcomeValues {
+    pub fn read(&mut self, span: &OpenSpan, request: &dyn EndedRequest) -> OutcomeValues {
         let end = request.now();
         let response_code = response_code(&request.attribute(RESPONSE_CODE));
         let response_flags = ResponseFlags::from_bits(number(&request.attribute(RESPONSE_FLAGS)));
@@ -66,8 +81,7 @@ impl OutcomeReader {
         let failed = response_code.is_none_or(|code| code >= 400)
             || !response_flags.is_empty()
             || span.is_failed_call();
-        let is_asked_for =
-            failed || duration >= SLOW || matches!(span.sampling(), Sampling::Undecided(_));
+        let is_asked_for = failed || duration >= SLOW || !matches!(span.sampling(), Sampling::Kept);
         let wanted = if is_asked_for { Details::ALL } else { self.details };
         let read = |detail: Detail| {
             if wanted.contains(detail) { request.attribute(detail.attribute()) } else { Vec::new() }
@@ -97,7 +111,7 @@ impl OutcomeReader {
         &mut self,
         seen: Option<Start>,
         end: Duration,
-        request: &impl EndedRequest,
+        request: &dyn EndedRequest,
     ) -> (Duration, Duration) {
         let read = |name| Duration::from_nanos(number(&request.attribute(name)));
         match seen {
@@ -114,6 +128,39 @@ impl OutcomeReader {
                 (unix.saturating_sub(held_up), took + held_up)
             }
         }
+    }
+}
+
+/// What can be told of an undecided request at the lowest price: one read where its response has come to its end, else two. (A single
+/// expression over both takes the host twice as long.)
+#[must_use]
+pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules) -> FirstLook {
+    let duration = match span.start() {
+        Some(start) => request.now().saturating_sub(start.at),
+        None => Duration::from_nanos(number(&request.attribute(REQUEST_DURATION))),
+    };
+    let maybe = |is_so: bool| if is_so { Told::Maybe } else { Told::No };
+    let code = response_code(&request.attribute(RESPONSE_CODE));
+    let is_redirected = matches!(code, Some(300..400))
+        && request.attribute(Detail::ResponseCodeDetails.attribute()) == INTERNAL_REDIRECT;
+    let is_error = rules.asks_error()
+        && (span.is_failed_call() || code.is_none_or(|code| code >= 500) || {
+            // Nothing cuts off what has come to its end.
+            let flags = || number(&request.attribute(RESPONSE_FLAGS));
+            !span.is_answered() && ResponseFlags::from_bits(flags()).interruption().is_some()
+        });
+    let is_true = rules.no_expression().is_some_and(|expression| {
+        let value = request.evaluate(expression);
+        value.is_none_or(|value| !value.is_empty())
+    });
+    let is_callee_kept = span.is_callee_kept()
+        || rules.whole_path().asks_callee && request.shared().is_kept(span.context().trace_id);
+    FirstLook {
+        duration,
+        error: maybe(is_error),
+        expression: maybe(is_true),
+        is_callee_kept,
+        later: maybe(is_redirected),
     }
 }
 

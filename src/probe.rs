@@ -2,12 +2,17 @@
 //!
 //! Who asks (`propagation`, `sampling`) says what it needs; the host calls themselves are the filter's part.
 
+use crate::envoy::expression::Expression;
 use crate::envoy::headers::{HeaderNames, Headers};
 use crate::envoy::wire::HeaderMap;
+use crate::id::TraceId;
 use std::time::Duration;
 
 /// A request that starts, as whoever holds it can be asked. Each answer has a price: a host call.
 pub trait RequestSource {
+    /// What the filters of its process share.
+    fn shared(&self) -> &dyn Shared;
+
     /// Whether a header is there. Costs little if it is not.
     fn has_header(&self, name: &str) -> bool;
 
@@ -32,6 +37,60 @@ pub trait RequestSource {
     /// What the passes before this one have left of it, if the host redirected the request internally: the marks that
     /// [`crate::tracer::Tracer::end`] gave, in their order. No caller can send it.
     fn marks(&self) -> Vec<u8>;
+}
+
+/// What the filters of a process share.
+pub trait Shared {
+    /// Whether a rule of one of them has kept this trace by how a request ended, within the last minute; of many, not all are known.
+    /// Costs little if it is not.
+    fn is_kept(&self, trace_id: TraceId) -> bool;
+
+    /// Notes a trace that a rule has kept.
+    fn note_kept(&self, trace_id: TraceId);
+
+    /// Takes spans from a bucket, up to a number, and gives how many.
+    fn take_spans(&self, bucket: BucketName, per_second: u32, wanted: u32) -> u32;
+}
+
+/// Whose spans a bucket limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketName {
+    /// Those that are kept when their requests start.
+    Head,
+    /// Those that rules keep by how their requests ended.
+    Outcome,
+}
+
+/// A response, in the callback of its headers or its trailers, as whoever holds it can be asked. Each answer has a price: a host call.
+pub trait ResponseSource {
+    /// What the filters of its process share.
+    fn shared(&self) -> &dyn Shared;
+
+    /// The first value of a header, or trailer. Costs little if it is not there.
+    fn first(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// All values of a header, or trailer, joined by commas. Costs little if it is not there.
+    fn header(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// Which of the two they are.
+    fn part(&self) -> ResponsePart;
+
+    /// The value of an expression; none if it has none for this response.
+    fn evaluate(&self, expression: Expression) -> Option<Vec<u8>>;
+
+    /// The time since the same fixed moment as when the request started.
+    fn now(&self) -> Duration;
+}
+
+/// What of a response has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponsePart {
+    /// Its headers, and more is to come.
+    Headers,
+    /// Its headers, which are all there is.
+    HeadersOnly,
+    /// Its trailers.
+    Trailers,
 }
 
 /// What is known of a request's body.
@@ -120,6 +179,8 @@ pub struct Probe {
     names: HeaderNames,
     /// What the last request needed.
     last: Needed,
+    /// Of so many requests the headers are read while they start, since they might not be readable later.
+    early: u32,
 }
 
 /// What a request needed in the end.
@@ -181,10 +242,18 @@ impl Known<'_> {
 }
 
 impl Probe {
+    /// Of so many requests nobody has seen yet whether their headers can be read when they have ended.
+    const FIRST: u32 = 16;
+    /// How many requests are read early after one whose headers were not readable later: over HTTP/3 none's are.
+    const AFTER_UNREADABLE: u32 = 1000;
+    /// What tells of changes that were made to a request's headers on its way through the host.
+    pub const ORIGINALS: [(&str, &str); 2] =
+        [("x-envoy-original-path", ":path"), ("x-envoy-original-host", ":authority")];
+
     /// Asks for this. `names` are the headers that somebody reads.
     #[must_use]
     pub fn new(needs: Needs, names: HeaderNames) -> Self {
-        Self { needs, names, last: Needed::NoMore }
+        Self { needs, names, last: Needed::NoMore, early: Self::FIRST }
     }
 
     /// Looks at the headers, as far as has to be. `is_enough`, if that may be, says whether the values of a carrier are all that has to
@@ -237,6 +306,31 @@ impl Probe {
             TimeNeed::Now => Some(request.now()),
         };
         (headers, attributes, now)
+    }
+
+    /// Whether the headers of this request, of which nothing is known yet, can be read when it has ended, if they are needed then.
+    pub fn reads_late(&mut self, request: &impl RequestSource) -> bool {
+        self.early = self.early.saturating_sub(1);
+        // What was changed before tells nothing of changes that are to come.
+        self.early == 0 && !Self::ORIGINALS.iter().any(|(name, _)| request.has_header(name))
+    }
+
+    /// The headers of a request that has ended, as they were when it started: as far as the host tells what it has changed.
+    #[must_use]
+    pub fn headers_at_end(&self, headers: HeaderMap) -> Headers {
+        let mut headers = Headers::select(headers, &self.names);
+        for (name, changed) in Self::ORIGINALS {
+            let original = headers.first(name).to_vec();
+            if !original.is_empty() {
+                headers.set(changed, &original);
+            }
+        }
+        headers
+    }
+
+    /// Notes that the headers of a request could not be read when it had ended.
+    pub fn note_unreadable(&mut self) {
+        self.early = Self::AFTER_UNREADABLE;
     }
 
     /// Notes what the last request needed in the end, for the next one.

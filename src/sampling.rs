@@ -4,6 +4,9 @@
 //! participant that compares the same randomness with its own threshold keeps a subset of what a
 //! more generous one keeps.
 
+mod keep;
+pub mod limit;
+pub mod operator;
 mod parent_based;
 mod parent_threshold;
 mod pattern;
@@ -11,17 +14,18 @@ mod rule_based;
 mod threshold;
 mod trace_state;
 
+pub use keep::{Ending, FirstLook, KeepRule, KeepRules, OutcomeCondition, Told, WholePath};
 pub use parent_based::ParentBased;
 pub use parent_threshold::ParentThreshold;
 pub use pattern::Pattern;
-pub use rule_based::{Condition, Parent, Patterns, Rule, RuleBased};
+pub use rule_based::{Condition, Parent, Patterns, Rule, RuleBased, Subject};
 pub use threshold::Threshold;
 
 use crate::context::{SpanContext, TraceState};
 use crate::envoy::headers::Headers;
 use crate::id::TraceId;
 use crate::probe::Needs;
-use crate::semconv::{Facts, RequestHeaders, SpanKindSetting};
+use crate::semconv::{RequestHeaders, SpanKindSetting};
 use std::fmt;
 use std::time::Duration;
 
@@ -40,9 +44,8 @@ pub trait Sampler: fmt::Debug {
     /// Decides when a request starts.
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict;
 
-    /// Decides when a request has ended of which it was undecided: the probability with which such a one is kept, or
-    /// none to let it go.
-    fn decide_at_end(&self, _: &SamplingInput<'_>, _: &Facts<'_>) -> Option<Probability> {
+    /// Which of its rules decides on a request, the first being 1, if it has rules and one does.
+    fn rule(&self, _: &SamplingInput<'_>) -> Option<usize> {
         None
     }
 }
@@ -73,8 +76,6 @@ pub enum Verdict {
     Keep(Probability),
     /// It is not.
     LetGo(Probability),
-    /// That depends on how it ends.
-    Undecided,
 }
 
 /// What is known of the probability with which a trace was kept.
@@ -97,15 +98,49 @@ pub struct SamplingDecision {
     pub trace_state: TraceState,
 }
 
-/// Whether a request becomes a span.
+/// Whether a request becomes a span, as far as its start tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recording {
     /// It does, and the sampled flag is set.
     On,
     /// It does not, and the flag is off.
     Off,
-    /// That is decided when it has ended. Until then the flag is off.
-    Undecided,
+}
+
+/// Keeps a request whatever any sampler says, with certainty.
+#[must_use]
+pub fn forced(input: &SamplingInput<'_>) -> SamplingDecision {
+    decide(&AlwaysOn, input)
+}
+
+/// Why a sampler decides as it does, in words.
+#[must_use]
+pub fn explain(sampler: &dyn Sampler, input: &SamplingInput<'_>) -> String {
+    let (decision, probability) = match sampler.decide(input) {
+        Verdict::Keep(probability) => ("keep", probability),
+        Verdict::LetGo(probability) => ("drop", probability),
+    };
+    let threshold = match probability {
+        Probability::Certain => "none".to_owned(),
+        Probability::Decided(threshold) => threshold.to_string(),
+        Probability::Inherited => "inherited".to_owned(),
+    };
+    let parent = match input.parent {
+        None => "none",
+        Some(parent) if parent.flags.is_sampled() => "sampled",
+        Some(_) => "not_sampled",
+    };
+    let rule = sampler.rule(input).map_or_else(|| "none".to_owned(), |rule| rule.to_string());
+    let randomness = input.randomness();
+    format!(
+        "sampler={decision}; threshold={threshold}; randomness={randomness:014x}; parent={parent}; sampler_rule={rule}"
+    )
+}
+
+/// The tracestate without a probability, where nobody knows it.
+#[must_use]
+pub fn without_probability(state: TraceState) -> TraceState {
+    trace_state::without_threshold(state)
 }
 
 /// Decides on a request that starts.
@@ -114,24 +149,31 @@ pub fn decide(sampler: &dyn Sampler, input: &SamplingInput<'_>) -> SamplingDecis
     let (recording, probability) = match sampler.decide(input) {
         Verdict::Keep(probability) => (Recording::On, probability),
         Verdict::LetGo(probability) => (Recording::Off, probability),
-        Verdict::Undecided => (Recording::Undecided, Probability::Inherited),
     };
-    let flag = match recording {
-        Recording::On => SampledFlag::On,
-        Recording::Off | Recording::Undecided => SampledFlag::Off,
-    };
-    SamplingDecision { recording, trace_state: input.trace_state(probability, flag) }
+    SamplingDecision { recording, trace_state: input.trace_state(probability, recording) }
 }
 
-/// Decides on a request that has ended and of which the sampler was undecided: the tracestate of its span, or none to let it go.
+/// The randomness of a trace, 56 bits: what the tracestate says, or else of the id.
 #[must_use]
-pub fn decide_at_end(
-    sampler: &dyn Sampler,
-    input: &SamplingInput<'_>,
-    facts: &Facts<'_>,
+pub fn randomness(trace_id: TraceId, trace_state: &TraceState) -> u64 {
+    trace_state::randomness(trace_state).unwrap_or_else(|| trace_id.randomness())
+}
+
+/// Whether a rule keeps a span with this context, and the tracestate that says so; `threshold` is none where nobody knows the rule's
+/// probability. None where the rule does not keep it, or says no more than what is known: the sampler has kept it with a larger probability.
+#[must_use]
+pub fn trace_state_by_rule(
+    context: &SpanContext,
+    threshold: Option<Threshold>,
 ) -> Option<TraceState> {
-    let probability = sampler.decide_at_end(input, facts)?;
-    Some(input.trace_state(probability, SampledFlag::On))
+    let state = &context.trace_state;
+    let is_sampled = context.flags.is_sampled();
+    let Some(threshold) = threshold else {
+        return (!is_sampled).then(|| trace_state::without_threshold(state.clone()));
+    };
+    let says_more = !is_sampled || trace_state::threshold(state).is_none_or(|it| threshold < it);
+    let is_kept = threshold.keeps(randomness(context.trace_id, state));
+    (says_more && is_kept).then(|| trace_state::with_threshold(state, threshold))
 }
 
 impl Threshold {
@@ -146,38 +188,34 @@ impl Threshold {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SampledFlag {
-    On,
-    Off,
-}
-
 impl SamplingInput<'_> {
     /// The randomness of the trace, 56 bits: what the tracestate says, or else of the id.
     #[must_use]
     pub fn randomness(&self) -> u64 {
-        let explicit = self.parent.and_then(|parent| trace_state::randomness(&parent.trace_state));
-        explicit.unwrap_or_else(|| self.trace_id.randomness())
+        match self.parent {
+            Some(parent) => randomness(self.trace_id, &parent.trace_state),
+            None => self.trace_id.randomness(),
+        }
     }
 
     /// The tracestate of a trace that was decided so.
-    fn trace_state(&self, probability: Probability, flag: SampledFlag) -> TraceState {
+    fn trace_state(&self, probability: Probability, recording: Recording) -> TraceState {
         let state = self.parent.map_or_else(TraceState::default, |it| it.trace_state.clone());
-        match (probability, flag) {
-            (Probability::Certain, SampledFlag::On) => {
+        match (probability, recording) {
+            (Probability::Certain, Recording::On) => {
                 trace_state::with_threshold(&state, Threshold::ALL)
             }
-            (Probability::Decided(threshold), SampledFlag::On) => {
+            (Probability::Decided(threshold), Recording::On) => {
                 trace_state::with_threshold(&state, threshold)
             }
-            (Probability::Certain | Probability::Decided(_), SampledFlag::Off) => {
+            (Probability::Certain | Probability::Decided(_), Recording::Off) => {
                 trace_state::without_threshold(state)
             }
             // A threshold that contradicts the flag says nothing true (TraceState: Probability
             // Sampling, section "Consistency").
-            (Probability::Inherited, flag) => match trace_state::threshold(&state) {
+            (Probability::Inherited, recording) => match trace_state::threshold(&state) {
                 Some(threshold)
-                    if threshold.keeps(self.randomness()) == (flag == SampledFlag::On) =>
+                    if threshold.keeps(self.randomness()) == (recording == Recording::On) =>
                 {
                     state
                 }

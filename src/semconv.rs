@@ -4,7 +4,7 @@
 //! how attributes are encoded is `otlp`'s.
 
 pub mod address;
-mod envoy;
+pub mod envoy;
 pub mod error;
 pub mod facts;
 pub mod forwarded;

@@ -11,6 +11,7 @@ use crate::otlp::{Link, Parent, SpanKind};
 use crate::semconv::Facts;
 use crate::semconv::grpc::StatusCode;
 use crate::semconv::request::RequestProtocol;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A span, or two, of a request that has not ended.
@@ -23,11 +24,28 @@ pub struct OpenSpan {
     start: Option<Start>,
     links: Vec<Link>,
     sampling: Sampling,
-    headers: Headers,
+    /// The request's headers; none while they are still to be read.
+    headers: Option<RequestHead>,
     response_headers: Headers,
+    /// What the response's `grpc-status` said, if it was looked for.
+    grpc_status: Option<StatusCode>,
+    /// Whether all of its response has come, as far as is known.
+    is_answered: bool,
+    /// Whether another proxy has said that it has kept it.
+    is_callee_kept: bool,
+    /// The caller's span, if the caller has to be told that this one is kept, and was not yet.
+    untold: Option<SpanId>,
     /// Attributes that it will lack, since they were not held.
     dropped_attributes: u32,
-    rpc: Rpc,
+}
+
+/// A request's headers, as far as they are held, and what they said that it is.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// Those that somebody reads.
+    pub headers: Headers,
+    /// Before they were cut.
+    pub protocol: RequestProtocol,
 }
 
 /// When a request was seen to begin.
@@ -54,12 +72,16 @@ pub enum Identity {
 }
 
 /// Whether it is certain that a span is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sampling {
     /// It is.
     Kept,
-    /// That is decided when the request has ended, with what came.
-    Undecided(Option<Box<SpanContext>>),
+    /// It is, by the rule of this name.
+    KeptBy(Rc<str>),
+    /// That is decided when the request has ended.
+    Undecided,
+    /// A rule would have kept it, but there was no room.
+    Refused,
 }
 
 /// One of the spans of a request: its kind, its context, and the span above it.
@@ -73,27 +95,15 @@ pub struct Part<'a> {
     pub parent: Option<Parent>,
 }
 
-/// Whether a request is an RPC, and what is known of its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rpc {
-    None,
-    Grpc(Option<StatusCode>),
-}
-
 impl OpenSpan {
-    /// The span of a request with these headers. `parent` is the caller's span.
+    /// The span of a request with these headers, if they were read. `parent` is the caller's span.
     #[must_use]
     pub fn new(
         identity: Identity,
         parent: Option<SpanId>,
         sampling: Sampling,
-        headers: Headers,
-        protocol: RequestProtocol,
+        headers: Option<RequestHead>,
     ) -> Self {
-        let rpc = match protocol {
-            RequestProtocol::Http => Rpc::None,
-            RequestProtocol::Grpc => Rpc::Grpc(None),
-        };
         Self {
             identity,
             parent,
@@ -102,8 +112,11 @@ impl OpenSpan {
             sampling,
             headers,
             response_headers: Headers::default(),
+            grpc_status: None,
+            is_answered: false,
+            is_callee_kept: false,
+            untold: None,
             dropped_attributes: 0,
-            rpc,
         }
     }
 
@@ -115,16 +128,11 @@ impl OpenSpan {
             Identity::One(one) => context(one),
             Identity::ServerAndClient { server, client } => context(server) + context(client),
         };
-        let undecided = match &self.sampling {
-            Sampling::Undecided(Some(parent)) => size_of::<SpanContext>() + context(parent),
-            Sampling::Undecided(None) | Sampling::Kept => 0,
-        };
         let links = self.links.iter().map(|link| size_of::<Link>() + context(&link.context));
         size_of::<Self>()
             + identity
-            + undecided
             + links.sum::<usize>()
-            + self.headers.size()
+            + self.headers.as_ref().map_or(0, |head| head.headers.size())
             + self.response_headers.size()
     }
 
@@ -132,6 +140,17 @@ impl OpenSpan {
     #[must_use]
     pub fn started(self, start: Start) -> Self {
         Self { start: Some(start), ..self }
+    }
+
+    /// The same, and the caller has to be told if it is kept.
+    #[must_use]
+    pub fn telling_caller(self) -> Self {
+        Self { untold: self.parent, ..self }
+    }
+
+    /// The caller's span that has to be told now: it is kept, and nobody has said so.
+    pub fn take_untold(&mut self) -> Option<SpanId> {
+        if self.is_kept() { self.untold.take() } else { None }
     }
 
     /// When it was seen to begin.
@@ -160,16 +179,48 @@ impl OpenSpan {
         &self.sampling
     }
 
-    /// Notes that it is kept, and the tracestate that says with which probability.
-    pub fn keep(&mut self, trace_state: TraceState) {
-        self.sampling = Sampling::Kept;
+    /// Notes that it is kept by the rule of this name.
+    pub fn keep_by(&mut self, rule: Rc<str>) {
+        self.sampling = Sampling::KeptBy(rule);
+        self.for_each_context(|context| context.flags = context.flags.sampled());
+    }
+
+    /// Notes that a rule would have kept it, but there was no room.
+    pub fn refuse(&mut self) {
+        self.sampling = Sampling::Refused;
+    }
+
+    /// Whether it is kept, as far as is known.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        matches!(self.sampling, Sampling::Kept | Sampling::KeptBy(_))
+    }
+
+    /// Adds to an explanation what rules have said so far.
+    pub fn explain(&self, explanation: &mut String) {
+        let (rule, name) = match &self.sampling {
+            Sampling::Kept => return,
+            Sampling::KeptBy(rule) => ("; rule=", rule.as_ref()),
+            Sampling::Undecided => ("; rules=", "asked_at_the_end"),
+            Sampling::Refused => ("; rules=", "limited"),
+        };
+        explanation.push_str(rule);
+        explanation.push_str(name);
+    }
+
+    fn for_each_context(&mut self, change: impl Fn(&mut SpanContext)) {
         match &mut self.identity {
-            Identity::One(context) => context.trace_state = trace_state,
+            Identity::One(context) => change(context),
             Identity::ServerAndClient { server, client } => {
-                server.trace_state = trace_state.clone();
-                client.trace_state = trace_state;
+                change(server);
+                change(client);
             }
         }
+    }
+
+    /// Has it say another tracestate.
+    pub fn set_trace_state(&mut self, trace_state: &TraceState) {
+        self.for_each_context(|context| context.trace_state = trace_state.clone());
     }
 
     /// How many spans it becomes.
@@ -201,23 +252,74 @@ impl OpenSpan {
         &self.links
     }
 
-    /// Whether the response's `grpc-status` is wanted.
+    /// The caller's span, if the trace was continued.
     #[must_use]
-    pub fn is_grpc(&self) -> bool {
-        matches!(self.rpc, Rpc::Grpc(_))
+    pub fn parent(&self) -> Option<SpanId> {
+        self.parent
+    }
+
+    /// The request's headers; none while they are still to be read.
+    #[must_use]
+    pub fn headers(&self) -> Option<&Headers> {
+        self.headers.as_ref().map(|head| &head.headers)
+    }
+
+    /// Notes the request's headers, which were not read when it began.
+    pub fn note_headers(&mut self, head: RequestHead) {
+        self.headers = Some(head);
+    }
+
+    fn protocol(&self) -> Option<RequestProtocol> {
+        self.headers.as_ref().map(|head| head.protocol)
+    }
+
+    /// Whether the response's `grpc-status` is wanted: it is a gRPC call, or may be one.
+    #[must_use]
+    pub fn may_be_grpc(&self) -> bool {
+        self.protocol() != Some(RequestProtocol::Http)
     }
 
     /// Whether it is a gRPC call that, as far as is known, did not succeed.
     #[must_use]
     pub fn is_failed_call(&self) -> bool {
-        matches!(self.rpc, Rpc::Grpc(status) if status != Some(StatusCode::OK))
+        match self.protocol() {
+            Some(RequestProtocol::Grpc) => self.grpc_status != Some(StatusCode::OK),
+            Some(RequestProtocol::Http) => false,
+            None => self.grpc_status.is_some_and(|status| status != StatusCode::OK),
+        }
     }
 
     /// Notes the value of `grpc-status`, from the trailers or from a response of headers only.
     pub fn note_grpc_status(&mut self, value: &[u8]) {
-        if let Rpc::Grpc(status) = &mut self.rpc {
-            *status = Some(StatusCode::parse(value));
-        }
+        self.grpc_status = Some(StatusCode::parse(value));
+    }
+
+    /// The status that the response of a gRPC call has said so far.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<StatusCode> {
+        self.grpc_status
+    }
+
+    /// Whether all of its response has come, as far as is known.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Notes that all of its response has come.
+    pub fn note_answered(&mut self) {
+        self.is_answered = true;
+    }
+
+    /// Whether another proxy has said that it has kept it.
+    #[must_use]
+    pub fn is_callee_kept(&self) -> bool {
+        self.is_callee_kept
+    }
+
+    /// Notes that another proxy has kept it.
+    pub fn note_callee_kept(&mut self) {
+        self.is_callee_kept = true;
     }
 
     /// Notes the response's headers.
@@ -240,11 +342,10 @@ impl OpenSpan {
     /// All that is known, now that the outcome is.
     #[must_use]
     pub fn facts<'a>(&'a self, outcome: Outcome<'a>) -> Facts<'a> {
-        let (protocol, grpc_status) = match self.rpc {
-            Rpc::Grpc(status) => (RequestProtocol::Grpc, status),
-            Rpc::None => (RequestProtocol::Http, None),
-        };
-        Facts::read(protocol, &self.headers, &self.response_headers, grpc_status, outcome)
+        const NONE: &Headers = &Headers::NONE;
+        let protocol = self.protocol().unwrap_or(RequestProtocol::Http);
+        let headers = self.headers().unwrap_or(NONE);
+        Facts::read(protocol, headers, &self.response_headers, self.grpc_status, outcome)
     }
 }
 
@@ -272,35 +373,33 @@ mod tests {
         headers.hold(|_, value| Some(Cow::Borrowed(value)))
     }
 
+    fn head(headers: Headers, protocol: RequestProtocol) -> RequestHead {
+        RequestHead { headers, protocol }
+    }
+
     #[test]
     fn all_that_is_held_is_in_its_size() {
-        use Sampling::{Kept, Undecided};
-        let open = |identity, sampling, held| {
-            OpenSpan::new(identity, None, sampling, held, RequestProtocol::Http).size()
+        let open = |identity, held| {
+            OpenSpan::new(identity, None, Sampling::Kept, Some(head(held, RequestProtocol::Http)))
+                .size()
         };
         let one = |held| Identity::One(context(held));
         let two = |server, client| Identity::ServerAndClient {
             server: context(server),
             client: context(client),
         };
-        let parent = |held| Undecided(Some(Box::new(context(held))));
-        let none = Headers::default;
         let base = size_of::<OpenSpan>();
         let cases = [
-            (open(one(100), Kept, none()), 100, "a tracestate"),
-            (open(two(100, 23), Kept, none()), 123, "two"),
-            (open(one(100), Undecided(None), none()), 100, "it started here"),
-            (
-                open(one(100), parent(30), none()),
-                130 + size_of::<SpanContext>(),
-                "the context that came",
-            ),
-            (open(one(100), Kept, headers(50)), 100 + headers(50).size(), "headers"),
+            (open(one(100), Headers::default()), 100, "a tracestate"),
+            (open(two(100, 23), Headers::default()), 123, "two"),
+            (open(one(100), headers(50)), 100 + headers(50).size(), "headers"),
         ];
         for (size, expected, reason) in cases {
             assert_eq!(size, base + expected, "{reason}");
         }
-        let mut span = OpenSpan::new(one(100), None, Kept, headers(50), RequestProtocol::Http);
+        let mut span = OpenSpan::new(one(100), None, Sampling::Undecided, None);
+        assert_eq!(span.size(), base + 100, "headers that are still to be read");
+        span.note_headers(RequestHead { headers: headers(50), protocol: RequestProtocol::Http });
         let links = [40, 50].map(|held| Link { context: context(held) });
         span = span.linked(links.into());
         span.note_response_headers(headers(60));
@@ -309,11 +408,25 @@ mod tests {
     }
 
     #[test]
-    fn only_an_rpc_has_a_status_of_grpc() {
-        for (protocol, is_grpc) in [(RequestProtocol::Http, false), (RequestProtocol::Grpc, true)] {
+    fn a_call_is_known_by_its_headers_or_by_its_status() {
+        use RequestProtocol::{Grpc, Http};
+        let cases: [(_, Option<&[u8]>, _, _, _); 7] = [
+            (Some(Http), None, false, false, "no call"),
+            (Some(Grpc), None, true, true, "a call that nobody answered"),
+            (Some(Grpc), Some(b"0"), true, false, "one that succeeded"),
+            (Some(Grpc), Some(b"5"), true, true, "one that did not"),
+            (None, None, true, false, "nobody knows yet"),
+            (None, Some(b"0"), true, false, "it was one, and succeeded"),
+            (None, Some(b"13"), true, true, "it was one, and failed"),
+        ];
+        for (protocol, status, may_be, failed, reason) in cases {
+            let head = protocol.map(|protocol| head(Headers::default(), protocol));
             let identity = Identity::One(context(10));
-            let span = OpenSpan::new(identity, None, Sampling::Kept, Headers::default(), protocol);
-            assert_eq!(span.is_grpc(), is_grpc, "{protocol:?}");
+            let mut span = OpenSpan::new(identity, None, Sampling::Kept, head);
+            if let Some(status) = status {
+                span.note_grpc_status(status);
+            }
+            assert_eq!((span.may_be_grpc(), span.is_failed_call()), (may_be, failed), "{reason}");
         }
     }
 }

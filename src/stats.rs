@@ -52,6 +52,14 @@ metrics! {
     Started = Counter "otel.sdk.span.started",
     /// Requests that are kept.
     Sampled = Counter "otel.sdk.span.sampled",
+    /// Requests that the sampler let go and a rule has kept.
+    KeptByRule = Counter "otel.sdk.span.kept_by_rule",
+    /// Requests that the sampler let go and no rule is asked of: the requests that are under way held as many bytes as they may.
+    UndecidedOpenLimit = Counter "otel.sdk.span.undecided.open_limit",
+    /// Requests that the sampler kept and a limit has taken away.
+    LimitedHead = Counter "otel.sdk.span.limited.head",
+    /// Requests that a rule kept and a limit has taken away.
+    LimitedOutcome = Counter "otel.sdk.span.limited.outcome",
     /// Requests that were left alone, since they are exports of telemetry.
     TelemetryExports = Counter "otel.sdk.span.telemetry_exports",
     /// Cut, since they were larger than a batch may be.

@@ -3,6 +3,7 @@
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
 mod clock;
+mod keep;
 mod lifecycle;
 mod request;
 
@@ -24,7 +25,9 @@ use crate::probe::Probe;
 use crate::propagation::changes::Changes;
 use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
-use crate::sampling::Sampler;
+use crate::sampling::limit::Limiter;
+use crate::sampling::operator::OperatorHeader;
+use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
 use clock::UnixClock;
@@ -36,6 +39,13 @@ use std::time::Duration;
 pub struct Tracer {
     propagators: Propagators,
     sampler: Box<dyn Sampler>,
+    keep: KeepRules,
+    /// Envoy's attributes that the rules ask for.
+    keep_attributes: Vec<&'static str>,
+    /// Of the head and of outcomes, where their number is limited.
+    limiters: Option<[Limiter; 2]>,
+    force: Option<OperatorHeader>,
+    explain: Option<OperatorHeader>,
     unsampled: Unsampled,
     probe: Probe,
     conventions: Conventions,
@@ -53,6 +63,8 @@ pub struct Tracer {
     attributes: Attributes,
     /// Of the request that starts; kept for their memory.
     changes: Changes,
+    /// Why the request that starts is kept or not, if an operator has asked.
+    explanation: Option<String>,
     ids: IdGenerator,
     queue: Queue,
     exporter: Exporter,
@@ -84,9 +96,27 @@ impl Tracer {
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));
         needs.header_names.iter().for_each(|name| names.add(name));
+        let at_end = config.keep.needs();
+        let mut request_headers: HeaderNames = conventions.request_headers().collect();
+        for name in &at_end.header_names {
+            names.add(name);
+            request_headers.add(name);
+        }
+        if !config.keep.is_empty() {
+            for (name, _) in Probe::ORIGINALS {
+                names.add(name);
+            }
+        }
         Self {
             probe: Probe::new(needs, names),
-            request_headers: conventions.request_headers().collect(),
+            request_headers,
+            keep: config.keep,
+            limiters: config
+                .max_spans_per_second
+                .map(|most| [Limiter::new(most), Limiter::new(most)]),
+            force: config.force,
+            explain: config.explain,
+            keep_attributes: at_end.attributes,
             response_headers: conventions.response_headers().collect(),
             max_value_bytes: max_value_bytes(config.limits, config.batch),
             max_open_bytes: config.max_open_bytes,
@@ -98,6 +128,7 @@ impl Tracer {
             telemetry_exports: config.telemetry_exports,
             attributes: Attributes::new(config.limits),
             changes: Changes::default(),
+            explanation: None,
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
             health: CollectorHealth::new(&config.exporter),

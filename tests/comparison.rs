@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "these tests write the files whole")]
 mod dynamic;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dynamic::{Dynamic, ecds, replace};
 use harness::client::{self, Call, Http};
 use harness::{Bootstrap, Receiver, Span, Stage, free_port};
@@ -152,6 +152,40 @@ async fn the_filter_alone_says_with_what_probability_it_has_kept() -> Result<()>
         requests(&stage, 1).await?;
         let expected = if tracer == Tracer::Filter { "ot=th:0" } else { "" };
         assert_eq!(stage.upstream.last().header("tracestate"), expected, "{tracer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_filter_alone_keeps_a_failure_that_was_not_sampled() -> Result<()> {
+    const FAILURES: usize = 5;
+    let rules = json!({
+        "tracer_provider": {"sampler": {"parent_based": {"root": {"always_off": {}}}}},
+        "envoy": {"keep": [{"error": {}}]},
+    });
+    for tracer in BOTH {
+        let stage = Stage::start(|edge| match tracer {
+            Tracer::Filter => edge.filter("ingress", &rules.to_string()),
+            Tracer::Native => {
+                let sampled = json!({
+                    "name": "sampled", "match": {"path": "/sampled"}, "route": {"cluster": "upstream"},
+                    "tracing": {"random_sampling": {"numerator": 100}},
+                });
+                let edge = edge.native_tracer("ingress", 0.0)?.route("ingress", sampled)?;
+                edge.runtime(json!({"tracing.opentelemetry.min_flush_spans": 1}))
+            }
+        })
+        .await?;
+        for _ in 0..FAILURES {
+            assert_eq!(client::get(stage.port(), "/status/503").await?.status, 503);
+        }
+        // The span of another request, whose caller has asked for it, comes after theirs.
+        let sampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let call = Call::get("/sampled").header("traceparent", sampled);
+        call.send(&Http::One, stage.port()).await?;
+        let kept = if tracer == Tracer::Filter { FAILURES } else { 0 };
+        let spans = stage.collector.wait_for_spans(kept + 1).await;
+        assert_eq!(spans.with_context(|| format!("{tracer:?}"))?.len(), kept + 1, "{tracer:?}");
     }
     Ok(())
 }

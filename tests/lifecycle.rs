@@ -20,17 +20,27 @@ async fn only_span(stage: &Stage, reason: &str) -> Result<Span> {
     Ok(span)
 }
 
-async fn every_case(version: &str, http: Http) -> Result<()> {
+/// Keeps each request when it has ended.
+const AT_THE_END: &str = r#"{"tracer_provider": {"sampler": {"always_off": {}}},
+    "envoy": {"keep": [{"condition": "true"}]}}"#;
+
+async fn every_case(version: &str, http: Http, configuration: &str) -> Result<()> {
     let http3 = match &http {
         Http::Three(certificate) => Some(certificate.clone()),
         Http::One | Http::Two => None,
     };
     let stage = Stage::start(|edge| {
-        let edge = cases::bootstrap(edge)?;
+        let edge = cases::bootstrap(edge)?.filter("ingress", configuration)?;
         http3.iter().try_fold(edge, |edge, certificate| edge.http3("ingress", certificate))
     })
     .await?;
     let mut requests = 0;
+    // From then on headers are read when a request has ended, where they can be.
+    for _ in 0..20 {
+        Call::get("/").send(&http, stage.port()).await?;
+        requests += 1;
+    }
+    stage.at_rest(requests).await?;
     for case in cases::cases() {
         let over_http3 = matches!(http, Http::Three(_));
         // HTTP/3 has no access log callback: a request that never reaches the filter leaves no trace.
@@ -53,17 +63,32 @@ async fn every_case(version: &str, http: Http) -> Result<()> {
 
 #[tokio::test]
 async fn every_case_over_http1() -> Result<()> {
-    every_case("1.1", Http::One).await
+    every_case("1.1", Http::One, "{}").await
 }
 
 #[tokio::test]
 async fn every_case_over_http2() -> Result<()> {
-    every_case("2", Http::Two).await
+    every_case("2", Http::Two, "{}").await
 }
 
 #[tokio::test]
 async fn every_case_over_http3() -> Result<()> {
-    every_case("3", Http::Three(Certificate::new()?)).await
+    every_case("3", Http::Three(Certificate::new()?), "{}").await
+}
+
+#[tokio::test]
+async fn every_case_kept_at_its_end_over_http1() -> Result<()> {
+    every_case("1.1", Http::One, AT_THE_END).await
+}
+
+#[tokio::test]
+async fn every_case_kept_at_its_end_over_http2() -> Result<()> {
+    every_case("2", Http::Two, AT_THE_END).await
+}
+
+#[tokio::test]
+async fn every_case_kept_at_its_end_over_http3() -> Result<()> {
+    every_case("3", Http::Three(Certificate::new()?), AT_THE_END).await
 }
 
 /// What a call is that was left before there was a response: the only span behind a filter that makes spans of this kind.

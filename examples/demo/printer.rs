@@ -97,12 +97,12 @@ mod tests {
 
     #[test]
     fn what_comes_too_fast_is_counted_and_not_kept() {
-        let ((came, come), (tell, go), (lines, seen)) = (channel(), channel(), channel());
-        let mut printer = Printer::to(Slow { come: came, go, lines });
+        let ((come, arrived), (tell, go), (lines, seen)) = (channel(), channel(), channel());
+        let mut printer = Printer::to(Slow { come, go, lines });
         let sent = WAITING * 2;
         printer.print("0".to_owned()).unwrap();
         // One is being printed, and the room behind it is empty.
-        come.recv().unwrap();
+        arrived.recv().unwrap();
         for number in 1..sent {
             printer.print(number.to_string()).unwrap();
         }

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::config::{Config, Environment};
+use otel_proxy_wasm::envoy::expression::Expression;
 
 const VARIABLES: [&str; 9] = [
     "A",
@@ -22,7 +23,7 @@ fuzz_target!(|input: (&[u8], Vec<(u8, String)>)| {
         (VARIABLES[usize::from(index) % VARIABLES.len()].to_owned(), value)
     };
     let environment: Environment = variables.into_iter().map(variable).collect();
-    if let Err(error) = Config::parse(json, &environment) {
+    if let Err(error) = Config::parse(json, &environment, &|_| Expression::from_bytes(&[0; 4])) {
         assert!(!error.to_string().is_empty());
     }
 });

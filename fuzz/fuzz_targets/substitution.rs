@@ -27,7 +27,7 @@ fuzz_target!(|input: (&str, Vec<(bool, String)>)| {
         .collect();
     let environment: Environment = variables.iter().cloned().collect();
     let document = serde_json::json!({"resource": {"attributes": [{"name": "a", "value": text}]}});
-    let read = Config::parse(document.to_string().as_bytes(), &environment);
+    let read = Config::parse(document.to_string().as_bytes(), &environment, &|_| None);
     match expected(text, &variables) {
         None => assert!(read.is_err(), "a reference is malformed"),
         Some(Meaning::Text(expected)) => {

@@ -31,9 +31,9 @@ pub(super) fn read(
 ) -> Result<BatchLimits, ConfigError> {
     let defaults = BatchLimits::default();
     let schedule_delay = processor
-        .take_as("schedule_delay", |delay| delay.milliseconds(DELAYS))?
+        .take_milliseconds("schedule_delay", DELAYS)?
         .or_else(|| variables.milliseconds(&["OTEL_BSP_SCHEDULE_DELAY"], DELAYS));
-    let queue_spans = processor.take_as("max_queue_size", |size| size.count(1..=MAX_SPANS))?;
+    let queue_spans = processor.take_count("max_queue_size", 1..=MAX_SPANS)?;
     let batch_size = processor.take("max_export_batch_size");
     let batch_spans = batch_size.as_ref().map(|size| size.count(1..=MAX_SPANS)).transpose()?;
     let max_queue_spans = queue_spans
@@ -51,13 +51,13 @@ pub(super) fn read(
             .min(max_queue_spans),
     };
     let max_queue_bytes = envoy
-        .take_as("max_queue_bytes", |bytes| bytes.count(MIN_BYTES..=MAX_QUEUE_BYTES))?
+        .take_count("max_queue_bytes", MIN_BYTES..=MAX_QUEUE_BYTES)?
         .unwrap_or(defaults.max_queue_bytes);
     let batch_bytes = MIN_BYTES..=MAX_BATCH_BYTES.min(max_queue_bytes);
     let max_batch_bytes = envoy
-        .take_as("max_export_batch_bytes", |bytes| bytes.count(batch_bytes))?
+        .take_count("max_export_batch_bytes", batch_bytes)?
         .unwrap_or(defaults.max_batch_bytes.min(max_queue_bytes));
-    let queue_full = envoy.take_as("queue_full", |policy| policy.word(POLICIES, &[]))?;
+    let queue_full = envoy.take_word("queue_full", POLICIES, &[])?;
     Ok(BatchLimits {
         schedule_delay: schedule_delay.unwrap_or(defaults.schedule_delay),
         max_queue_spans,

@@ -6,7 +6,7 @@
 use super::error::ConfigError;
 use super::shown::{self, Secrecy};
 use super::value::{Text, Value};
-use super::words::{Words, listed, meaning};
+use super::words::{self, Names, Words};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -104,18 +104,34 @@ impl<'a> Cursor<'a> {
         things: &Words<T>,
         unsupported: &'static [&'static str],
     ) -> Result<Option<(T, Cursor<'a>)>, ConfigError> {
+        let only = self.only_name(&|at| words::name(things, at), unsupported)?;
+        Ok(only.and_then(|(at, member)| things.get(at).map(|(_, thing)| (*thing, member))))
+    }
+
+    /// As `only_member`: where it stands among the names.
+    #[inline(never)] // As `opened`.
+    fn only_name(
+        &self,
+        names: Names<'_>,
+        unsupported: &'static [&'static str],
+    ) -> Result<Option<(usize, Cursor<'a>)>, ConfigError> {
         if let Value::Text(Text::Written(word)) = self.value
-            && let Some((name, _)) = things.iter().find(|(name, _)| name == word)
+            && words::position(names, word).is_some()
         {
-            let object = format!("{{\"{name}\": {{}}}}");
-            return Err(self.refuse_found(&format!("\"{name}\""), &object));
+            return Err(self.refuse_found(&format!("\"{word}\""), &format!("{{\"{word}\": {{}}}}")));
         }
-        let named: Vec<_> = self.object(|object| {
-            object.unsupported(unsupported);
-            let named = things.iter().map(|(name, thing)| (*thing, object.take_even_null(name)));
-            Ok(named.filter_map(|(thing, member)| Some((thing, member?))).collect())
-        })?;
-        Ok(<[_; 1]>::try_from(named).ok().map(|[only]| only))
+        let mut object = self.opened()?;
+        object.unsupported(unsupported);
+        let mut only = None;
+        let mut found = 0;
+        for (at, name) in (0..).map_while(names).enumerate() {
+            if let Some(member) = object.take_even_null(name) {
+                only = Some((at, member));
+                found += 1;
+            }
+        }
+        object.finish()?;
+        Ok(only.filter(|_| found == 1))
     }
 
     #[inline(never)] // As `opened`.
@@ -202,10 +218,17 @@ impl<'a> Cursor<'a> {
         accepted: &Words<T>,
         unsupported: &[&str],
     ) -> Result<T, ConfigError> {
-        match self.value.as_text() {
-            Some(word) => self.meaning(word, accepted, unsupported),
-            None => Err(self.refuse(&listed(accepted))),
-        }
+        let at = self.name(&|at| words::name(accepted, at), unsupported)?;
+        let word = accepted.get(at).ok_or_else(|| self.refuse("a word"))?;
+        Ok(word.1)
+    }
+
+    /// As `word`: where it stands among the accepted ones.
+    #[inline(never)] // As `opened`.
+    fn name(&self, accepted: Names<'_>, unsupported: &[&str]) -> Result<usize, ConfigError> {
+        let word = self.value.as_text();
+        let at = word.and_then(|word| words::position(accepted, word));
+        at.ok_or_else(|| self.refuse_word(word, accepted, unsupported))
     }
 
     /// What a word in this text stands for.
@@ -215,17 +238,27 @@ impl<'a> Cursor<'a> {
         accepted: &Words<T>,
         unsupported: &[&str],
     ) -> Result<T, ConfigError> {
-        meaning(accepted, word).ok_or_else(|| {
-            let accepted = listed(accepted);
-            // What a variable says is not shown, be it a word that is known.
-            if !unsupported.contains(&word) || !matches!(self.value, Value::Text(Text::Written(_)))
-            {
-                return self.refuse(&accepted);
-            }
-            let problem =
-                format!("\"{word}\" is not supported by this version; accepted: {accepted}");
-            ConfigError::new(&self.path, &problem)
+        words::meaning(accepted, word).ok_or_else(|| {
+            self.refuse_word(Some(word), &|at| words::name(accepted, at), unsupported)
         })
+    }
+
+    /// An error about a word in this text, or about what is no text.
+    #[inline(never)] // As `opened`.
+    fn refuse_word(
+        &self,
+        word: Option<&str>,
+        accepted: Names<'_>,
+        unsupported: &[&str],
+    ) -> ConfigError {
+        let accepted = words::names_joined(accepted, ", ");
+        let word = word.filter(|word| unsupported.contains(word));
+        // What a variable says is not shown, be it a word that is known.
+        let (Some(word), Value::Text(Text::Written(_))) = (word, self.value) else {
+            return self.refuse(&accepted);
+        };
+        let problem = format!("\"{word}\" is not supported by this version; accepted: {accepted}");
+        ConfigError::new(&self.path, &problem)
     }
 }
 
@@ -276,6 +309,54 @@ impl<'a> Object<'a> {
         read: impl FnOnce(&Cursor<'a>) -> Result<T, ConfigError>,
     ) -> Result<Option<T>, ConfigError> {
         self.take(key).as_ref().map(read).transpose()
+    }
+
+    /// Takes the member of this name, a whole number within a range.
+    #[inline(never)] // As `opened`.
+    pub(super) fn take_count(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ConfigError> {
+        self.take_as(key, |member| member.count(range))
+    }
+
+    /// Takes the member of this name, a time as a count of milliseconds.
+    #[inline(never)] // As `opened`.
+    pub(super) fn take_milliseconds(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        self.take_as(key, |member| member.milliseconds(range))
+    }
+
+    /// Takes the member of this name, `true` or `false`.
+    #[inline(never)] // As `opened`.
+    pub(super) fn take_bool(&mut self, key: &'static str) -> Result<Option<bool>, ConfigError> {
+        self.take_as(key, Cursor::bool)
+    }
+
+    /// Takes the member of this name, one of these words: what it stands for.
+    pub(super) fn take_word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        accepted: &Words<T>,
+        unsupported: &[&str],
+    ) -> Result<Option<T>, ConfigError> {
+        let word = self.take_name(key, &|at| words::name(accepted, at), unsupported)?;
+        Ok(word.and_then(|at| accepted.get(at)).map(|(_, meaning)| *meaning))
+    }
+
+    /// As `take_word`: where it stands among the words.
+    #[inline(never)] // As `opened`.
+    fn take_name(
+        &mut self,
+        key: &'static str,
+        accepted: Names<'_>,
+        unsupported: &[&str],
+    ) -> Result<Option<usize>, ConfigError> {
+        self.take_as(key, |member| member.name(accepted, unsupported))
     }
 
     /// Takes the member of this name, an object, as `read` gives it.

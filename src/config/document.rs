@@ -8,9 +8,10 @@ use super::error::ConfigError;
 use super::value::{Value, boolean};
 use super::words::{Words, joined};
 use super::{
-    Config, batch, exporter, instrumentation, limits, outcome, propagator, resource, sampler,
+    Config, batch, exporter, instrumentation, keep, limits, outcome, propagator, resource, sampler,
 };
 use crate::batch::BatchLimits;
+use crate::envoy::expression::Compile;
 use crate::export::ExporterConfig;
 use crate::otlp::attributes::SpanLimits;
 use crate::outcome::OutcomeConfig;
@@ -60,21 +61,29 @@ const MIN_OPEN_BYTES: usize = 64 << 10;
 /// Half of what a VM may have.
 const MAX_OPEN_BYTES: usize = 512 << 20;
 
-pub(super) fn read(document: &Value, variables: &mut Variables<'_>) -> Result<Config, ConfigError> {
+pub(super) fn read(
+    document: &Value,
+    variables: &mut Variables<'_>,
+    compile: &Compile<'_>,
+) -> Result<Config, ConfigError> {
     let document = Cursor::root(document);
     if document.is_null() {
         return Err(document.refuse("an object"));
     }
-    document.object(|root| read_root(root, variables))
+    document.object(|root| read_root(root, variables, compile))
 }
 
-fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Config, ConfigError> {
+fn read_root(
+    root: &mut Object<'_>,
+    variables: &mut Variables<'_>,
+    compile: &Compile<'_>,
+) -> Result<Config, ConfigError> {
     root.unsupported(&["meter_provider", "logger_provider"]);
     root.take_as("file_format", |format| file_format(format, variables))?;
     let disabled = root
-        .take_as("disabled", Cursor::bool)?
+        .take_bool("disabled")?
         .or_else(|| variables.read(&["OTEL_SDK_DISABLED"], "true, false", boolean));
-    let log_level = root.take_as("log_level", |level| level.word(LOG_LEVELS, &[]))?;
+    let log_level = root.take_word("log_level", LOG_LEVELS, &[])?;
     let attribute_limits = root.take_or_null("attribute_limits");
     let resource = root.take_object("resource", |object| resource::read(object, variables))?;
     let propagators =
@@ -83,8 +92,10 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         tracer_provider(provider, &attribute_limits, variables)
     })?;
     let mut http = root.take_object("instrumentation/development", instrumentation::read)?;
-    let envoy = root
-        .take_object("envoy", |object| envoy(object, &provider.processor, &mut http, variables))?;
+    let (envoy, kept) = root.take_object("envoy", |object| {
+        let envoy = envoy(object, &provider.processor, &mut http, variables)?;
+        Ok((envoy, keep::read(object, compile)?))
+    })?;
     // Other implementations find theirs there; editors find the schema.
     root.take_for_nothing(&["distribution"], Cursor::any_object)?;
     root.take_for_nothing(&["$schema"], Cursor::text)?;
@@ -94,6 +105,10 @@ fn read_root(root: &mut Object<'_>, variables: &mut Variables<'_>) -> Result<Con
         resource,
         propagators,
         sampler: provider.sampler,
+        keep: kept.rules,
+        max_spans_per_second: kept.max_spans_per_second,
+        force: kept.force,
+        explain: kept.explain,
         limits: provider.limits,
         batch: envoy.batch,
         exporter: envoy.exporter,
@@ -146,25 +161,14 @@ fn envoy(
     http: &mut HttpConfig,
     variables: &mut Variables<'_>,
 ) -> Result<EnvoyKey, ConfigError> {
-    envoy.unsupported(&[
-        "incoming",
-        "outgoing",
-        "keep",
-        "max_spans_per_second",
-        "attributes",
-        "routes",
-        "semconv",
-        "expose",
-    ]);
+    envoy.unsupported(&["incoming", "outgoing", "attributes", "routes", "semconv", "expose"]);
     let cluster = exporter::cluster(envoy)?;
-    let span_kind =
-        envoy.take_as("span_kind", |kind| kind.word(SPAN_KINDS, &["server_and_client"]))?;
-    let max_open_bytes =
-        envoy.take_as("max_open_bytes", |bytes| bytes.count(MIN_OPEN_BYTES..=MAX_OPEN_BYTES))?;
+    let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &["server_and_client"])?;
+    let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;
     let unsampled = propagator::unsampled(envoy)?;
     let outcome = outcome::read(envoy)?;
     instrumentation::redact_common_secrets(envoy, http)?;
-    let telemetry_exports = match envoy.take_as("trace_telemetry_exports", Cursor::bool)? {
+    let telemetry_exports = match envoy.take_bool("trace_telemetry_exports")? {
         Some(true) => TelemetryExports::Traced,
         Some(false) | None => TelemetryExports::LeftAlone,
     };

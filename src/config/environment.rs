@@ -3,7 +3,7 @@
 //! A value that can't be used is ignored with a warning, as the specification asks: it is as good as none, and so is
 //! an empty one. Which variables there are is not known here.
 
-use super::words::{Words, listed, meaning_in_any_case};
+use super::words::{self, Names, Words};
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -67,6 +67,16 @@ impl<'a> Variables<'a> {
         accepted: &str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
+        self.read_by(names, accepted, &read)
+    }
+
+    #[inline(never)] // As `ignore`.
+    fn read_by<T>(
+        &mut self,
+        names: &[&str],
+        accepted: &str,
+        read: &dyn Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         names.iter().find_map(|name| {
             let result = read(self.text(name)?);
             if result.is_none() {
@@ -109,6 +119,15 @@ impl<'a> Variables<'a> {
 
     /// What one of a few words stands for, in any case (Environment Variable Specification, section Enum).
     pub(super) fn word<T: Copy>(&mut self, names: &[&str], words: &Words<T>) -> Option<T> {
-        self.read(names, &listed(words), |value| meaning_in_any_case(words, value))
+        let at = self.name(names, &|at| words::name(words, at))?;
+        words.get(at).map(|(_, meaning)| *meaning)
+    }
+
+    /// As `word`: where it stands among the words.
+    #[inline(never)] // As `ignore`.
+    fn name(&mut self, variables: &[&str], accepted: Names<'_>) -> Option<usize> {
+        self.read(variables, &words::names_joined(accepted, ", "), |value| {
+            words::position(accepted, &value.to_ascii_lowercase())
+        })
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn read(
     variables: &mut Variables<'_>,
 ) -> Result<ExporterConfig, ConfigError> {
     let longest = processor
-        .take_as("export_timeout", |timeout| timeout.milliseconds(TIMEOUTS))?
+        .take_milliseconds("export_timeout", TIMEOUTS)?
         .or_else(|| variables.milliseconds(&["OTEL_BSP_EXPORT_TIMEOUT"], TIMEOUTS))
         .map_or(Duration::from_secs(30), limit);
     // Headers and endpoints may hold secrets.
@@ -80,10 +80,10 @@ pub(super) fn read(
         let endpoint = settings.take("endpoint");
         let headers = headers::read(settings, variables)?;
         let compression = settings
-            .take_as("compression", |compression| compression.word(COMPRESSIONS, &[]))?
+            .take_word("compression", COMPRESSIONS, &[])?
             .or_else(|| variables.word(COMPRESSION, COMPRESSIONS));
         let timeout = settings
-            .take_as("timeout", |timeout| timeout.milliseconds(TIMEOUTS))?
+            .take_milliseconds("timeout", TIMEOUTS)?
             .or_else(|| variables.milliseconds(TIMEOUT, TIMEOUTS))
             .map_or(Duration::from_secs(10), limit);
         let protocol = read_protocol(settings, variables)?;
@@ -141,7 +141,7 @@ fn over_http(
     variables: &mut Variables<'_>,
 ) -> Result<Protocol, ConfigError> {
     let protocol = settings
-        .take_as("encoding", |encoding| encoding.word(ENCODINGS, &[]))?
+        .take_word("encoding", ENCODINGS, &[])?
         .or_else(|| variables.word(PROTOCOL, PROTOCOLS_OVER_HTTP));
     Ok(protocol.unwrap_or(Protocol::HttpProtobuf))
 }
@@ -155,7 +155,7 @@ fn limit(timeout: Duration) -> Duration {
 fn retry(retry: &mut Object<'_>) -> Result<RetryPolicy, ConfigError> {
     let defaults = RetryPolicy::default();
     let milliseconds = |count: usize| Duration::from_millis(count as u64);
-    let mut interval = |key, range| retry.take_as(key, |interval| interval.count(range));
+    let mut interval = |key, range| retry.take_count(key, range);
     let initial = interval("initial_interval", 1..=MAX_INTERVAL)?;
     let max = interval("max_interval", initial.unwrap_or(1)..=MAX_INTERVAL)?.map(milliseconds);
     let elapsed = interval("max_elapsed_time", 0..=MAX_INTERVAL)?.map(milliseconds);

@@ -6,7 +6,7 @@
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
 use super::error::ConfigError;
-use super::list;
+use super::{list, words};
 
 const VARIABLES: &[&str] = &["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
 
@@ -39,27 +39,37 @@ pub(super) fn read(
     let items = settings.take("headers");
     let list = settings.take("headers_list");
     let mut headers = Vec::new();
+    let mut listed = None;
     if items.is_none() && list.is_none() {
-        let pairs = variables.read(VARIABLES, PAIRS, pairs);
-        list::add(&mut headers, pairs.into_iter().flatten());
+        listed = variables.read(VARIABLES, PAIRS, pairs);
     }
     if let Some(items) = items {
         for item in items.items()? {
-            list::add(&mut headers, header(&item)?);
+            if let Some(header) = header(&item)? {
+                list::add(&mut headers, header);
+            }
         }
     }
     if let Some(list) = list {
-        list::add(&mut headers, pairs(list.text()?).ok_or_else(|| list.refuse(PAIRS))?);
+        listed = Some(pairs(list.text()?).ok_or_else(|| list.refuse(PAIRS))?);
+    }
+    for header in listed.unwrap_or_default() {
+        list::add(&mut headers, header);
     }
     Ok(headers)
 }
 
 /// An entry of `headers`; one whose value is `null` is ignored, as the schema says.
+#[inline(never)]
 fn header(cursor: &Cursor<'_>) -> Result<Option<(String, String)>, ConfigError> {
     let (name, value, ()) = list::entry(cursor, |_| Ok(()))?;
     let name_text = name.text()?;
-    if RESERVED.iter().any(|reserved| name_text.eq_ignore_ascii_case(reserved)) {
-        return Err(name.refuse(&format!("a header other than {}", RESERVED.join(", "))));
+    let lowercase = name_text.to_ascii_lowercase();
+    if is_reserved(&lowercase) {
+        return Err(name.refuse(&format!(
+            "a header other than {}",
+            words::names_joined(&|at| RESERVED.get(at).copied(), ", ")
+        )));
     }
     if !is_token(name_text) {
         return Err(name.refuse("the name of a header"));
@@ -71,25 +81,33 @@ fn header(cursor: &Cursor<'_>) -> Result<Option<(String, String)>, ConfigError> 
     if !is_value(value_text) {
         return Err(value.refuse("visible ASCII characters, with spaces between them only"));
     }
-    Ok(Some((name_text.to_ascii_lowercase(), value_text.to_owned())))
+    Ok(Some((lowercase, value_text.to_owned())))
 }
 
 /// A list of headers, if every one is good.
 fn pairs(list: &str) -> Option<Vec<(String, String)>> {
-    let pairs = list::pairs(list).ok()?.into_iter();
-    let pairs = pairs.map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let good =
-        |name: &str, value: &str| is_token(name) && is_value(value) && !RESERVED.contains(&name);
-    pairs.map(|(name, value)| good(&name, &value).then_some((name, value))).collect()
+    let mut pairs = list::pairs(list).ok()?;
+    for (name, value) in &mut pairs {
+        name.make_ascii_lowercase();
+        if !is_token(name) || !is_value(value) || is_reserved(name) {
+            return None;
+        }
+    }
+    Some(pairs)
+}
+
+fn is_reserved(lowercase: &str) -> bool {
+    words::position(&|at| RESERVED.get(at).copied(), lowercase).is_some()
 }
 
 /// The name of a header, or a method (RFC 9110, section 5.6.2).
+#[inline(never)]
 pub(super) fn is_token(text: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(token)
 }
 
 /// The value of a header (RFC 9110, section 5.5), in ASCII and without tabs.
-fn is_value(value: &str) -> bool {
+pub(super) fn is_value(value: &str) -> bool {
     value.bytes().all(|byte| matches!(byte, b' '..=b'~')) && value.trim_matches(' ') == value
 }

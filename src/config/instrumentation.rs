@@ -21,7 +21,7 @@ pub(super) fn redact_common_secrets(
     envoy: &mut Object<'_>,
     http: &mut HttpConfig,
 ) -> Result<(), ConfigError> {
-    if envoy.take_as("redact_common_secrets", Cursor::bool)?.unwrap_or_default() {
+    if envoy.take_bool("redact_common_secrets")?.unwrap_or_default() {
         let names = &mut http.sensitive_query_parameters;
         for name in owned(COMMON_SECRETS) {
             if !names.contains(&name) {
@@ -32,6 +32,7 @@ pub(super) fn redact_common_secrets(
     Ok(())
 }
 
+#[inline(never)]
 fn general(general: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
     general.unsupported(&["code", "db", "gen_ai", "messaging", "rpc", "stability_opt_in_list"]);
     let (server, client) = general.take_object("http", |http| {
@@ -39,9 +40,8 @@ fn general(general: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
         Ok((http.take_object("server", http_span)?, http.take_object("client", http_span)?))
     })?;
     let sensitive = general.take_object("sanitization", |sanitization| {
-        sanitization.take_object("url", |url| {
-            url.take_as("sensitive_query_parameters", |list| texts(list, Cursor::non_empty_text))
-        })
+        sanitization
+            .take_object("url", |url| take_texts(url, "sensitive_query_parameters", parameter))
     })?;
     Ok(HttpConfig {
         server,
@@ -50,10 +50,11 @@ fn general(general: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
     })
 }
 
+#[inline(never)]
 fn http_span(settings: &mut Object<'_>) -> Result<HttpSpanConfig, ConfigError> {
-    let request = settings.take_as("request_captured_headers", |list| texts(list, header))?;
-    let response = settings.take_as("response_captured_headers", |list| texts(list, header))?;
-    let methods = settings.take_as("known_methods", |list| texts(list, method))?;
+    let request = take_texts(settings, "request_captured_headers", header)?;
+    let response = take_texts(settings, "response_captured_headers", header)?;
+    let methods = take_texts(settings, "known_methods", method)?;
     Ok(HttpSpanConfig {
         request_captured_headers: request.unwrap_or_default(),
         response_captured_headers: response.unwrap_or_default(),
@@ -61,33 +62,42 @@ fn http_span(settings: &mut Object<'_>) -> Result<HttpSpanConfig, ConfigError> {
     })
 }
 
-fn header(cursor: &Cursor<'_>) -> Result<String, ConfigError> {
+/// The name of a header, in lowercase.
+pub(super) fn header(cursor: &Cursor<'_>) -> Result<String, ConfigError> {
     token(cursor, "the name of a header").map(str::to_ascii_lowercase)
 }
 
-fn method<'a>(cursor: &Cursor<'a>) -> Result<&'a str, ConfigError> {
-    token(cursor, "the name of a method")
+fn method(cursor: &Cursor<'_>) -> Result<String, ConfigError> {
+    token(cursor, "the name of a method").map(str::to_owned)
+}
+
+fn parameter(cursor: &Cursor<'_>) -> Result<String, ConfigError> {
+    cursor.non_empty_text().map(str::to_owned)
 }
 
 fn token<'a>(cursor: &Cursor<'a>, accepted: &str) -> Result<&'a str, ConfigError> {
     Some(cursor.text()?).filter(|text| is_token(text)).ok_or_else(|| cursor.refuse(accepted))
 }
 
-/// A list of texts, each as `read` gives it, without repetitions.
-fn texts<'a, T: Into<String>>(
-    list: &Cursor<'a>,
-    read: impl Fn(&Cursor<'a>) -> Result<T, ConfigError>,
-) -> Result<Vec<String>, ConfigError> {
-    let mut texts: Vec<String> = Vec::new();
+/// Takes a list of texts, each as `read` gives it, without repetitions.
+#[inline(never)]
+fn take_texts(
+    object: &mut Object<'_>,
+    key: &'static str,
+    read: fn(&Cursor<'_>) -> Result<String, ConfigError>,
+) -> Result<Option<Vec<String>>, ConfigError> {
+    let Some(list) = object.take(key) else { return Ok(None) };
+    let mut texts = Vec::new();
     for item in list.items()? {
-        let text = read(&item)?.into();
+        let text = read(&item)?;
         if !texts.contains(&text) {
             texts.push(text);
         }
     }
-    Ok(texts)
+    Ok(Some(texts))
 }
 
+#[inline(never)]
 fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }

@@ -51,7 +51,7 @@ pub(super) fn read(
 }
 
 fn of_object(object: &mut Object<'_>) -> Result<Limits, ConfigError> {
-    let mut limit = |key| object.take_as(key, |limit| limit.count(0..=MAX));
+    let mut limit = |key| object.take_count(key, 0..=MAX);
     Ok(Limits {
         value_length: limit("attribute_value_length_limit")?,
         count: limit("attribute_count_limit")?,

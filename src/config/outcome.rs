@@ -21,7 +21,7 @@ const DETAIL: &Words<Detail> = &[
 #[inline(never)]
 pub(super) fn read(envoy: &mut Object<'_>) -> Result<OutcomeConfig, ConfigError> {
     let details = envoy.take_as("details", details)?;
-    let start_time = envoy.take_as("start_time", |time| time.word(START_TIMES, &[]))?;
+    let start_time = envoy.take_word("start_time", START_TIMES, &[])?;
     Ok(OutcomeConfig {
         details: details.unwrap_or(Details::ALL),
         start_time: start_time.unwrap_or(StartTime::Auto),
@@ -37,5 +37,9 @@ fn details(cursor: &Cursor<'_>) -> Result<Details, ConfigError> {
         return meaning(DETAILS, word).ok_or_else(accepted);
     }
     let items = cursor.items().map_err(|_| accepted())?;
-    items.iter().try_fold(Details::NONE, |details, item| Ok(details.with(item.word(DETAIL, &[])?)))
+    let mut details = Details::NONE;
+    for item in items {
+        details = details.with(item.word(DETAIL, &[])?);
+    }
+    Ok(details)
 }

@@ -18,14 +18,21 @@ enum Named {
 }
 
 /// The formats of `propagation`, in their order, and baggage.
+#[inline(never)]
 fn propagators() -> Vec<(&'static str, Named)> {
-    let formats = FORMATS.iter().map(|format| (format.name(), Named::Format(*format)));
-    formats.chain([("baggage", Named::Baggage)]).collect()
+    let mut words = Vec::new();
+    for format in FORMATS {
+        words.push((format.name(), Named::Format(*format)));
+    }
+    words.push(("baggage", Named::Baggage));
+    words
 }
 
 /// Those, and the word for none of them.
 fn in_lists() -> Vec<(&'static str, Named)> {
-    propagators().into_iter().chain([("none", Named::None)]).collect()
+    let mut words = propagators();
+    words.push(("none", Named::None));
+    words
 }
 
 const UNSUPPORTED: &[&str] = &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"];
@@ -39,7 +46,7 @@ const UNSAMPLED: &Words<Unsampled> = &[
 /// `envoy.unsampled`.
 #[inline(never)]
 pub(super) fn unsampled(envoy: &mut Object<'_>) -> Result<Unsampled, ConfigError> {
-    let unsampled = envoy.take_as("unsampled", |unsampled| unsampled.word(UNSAMPLED, &[]))?;
+    let unsampled = envoy.take_word("unsampled", UNSAMPLED, &[])?;
     Ok(unsampled.unwrap_or(Unsampled::Inject))
 }
 
@@ -49,38 +56,61 @@ pub(super) fn read(
     propagator: &mut Object<'_>,
     variables: &mut Variables<'_>,
 ) -> Result<Propagators, ConfigError> {
-    let composite = propagator.take_as("composite", in_composite)?;
-    let list = propagator.take_as("composite_list", in_list)?;
-    if composite.is_none() && list.is_none() {
-        let words = in_lists();
-        let named = variables.read(&["OTEL_PROPAGATORS"], &listed(&words), |list| {
-            names(list).map(|name| meaning_in_any_case(&words, name)).collect::<Option<Vec<_>>>()
-        });
-        return Ok(chosen(&named.unwrap_or_else(|| vec![Named::Format(&TraceContext)])));
+    let composite = propagator.take("composite");
+    let mut named = Vec::new();
+    if let Some(composite) = &composite {
+        in_composite(composite, &mut named)?;
     }
-    let named = [composite, list].into_iter().flatten().flatten();
-    Ok(chosen(&named.collect::<Vec<_>>()))
+    let list = propagator.take("composite_list");
+    if let Some(list) = &list {
+        in_list(list, &mut named)?;
+    }
+    if composite.is_none() && list.is_none() {
+        named = of_variable(variables).unwrap_or_else(|| vec![Named::Format(&TraceContext)]);
+    }
+    Ok(chosen(&named))
 }
 
-fn in_composite(composite: &Cursor<'_>) -> Result<Vec<Named>, ConfigError> {
+#[inline(never)]
+fn in_composite(composite: &Cursor<'_>, found: &mut Vec<Named>) -> Result<(), ConfigError> {
     let words = propagators();
-    let named = |item: &Cursor<'_>| {
+    for item in composite.items()? {
         let (named, settings) = item
             .only_member(&words, UNSUPPORTED)?
             .ok_or_else(|| item.refuse(&format!("an object with one of {}", listed(&words))))?;
-        settings.object(|_| Ok(named))
-    };
-    composite.items()?.iter().map(named).collect()
+        settings.object(|_| Ok(()))?;
+        found.push(named);
+    }
+    Ok(())
 }
 
-fn in_list(list: &Cursor<'_>) -> Result<Vec<Named>, ConfigError> {
+#[inline(never)]
+fn in_list(list: &Cursor<'_>, found: &mut Vec<Named>) -> Result<(), ConfigError> {
     let words = in_lists();
-    names(list.text()?).map(|name| list.meaning(name, &words, UNSUPPORTED)).collect()
+    for name in names(list.text()?) {
+        found.push(list.meaning(name, &words, UNSUPPORTED)?);
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn of_variable(variables: &mut Variables<'_>) -> Option<Vec<Named>> {
+    let words = in_lists();
+    variables.read(&["OTEL_PROPAGATORS"], &listed(&words), |list| {
+        let mut found = Vec::new();
+        for name in names(list) {
+            found.push(meaning_in_any_case(&words, name)?);
+        }
+        Some(found)
+    })
 }
 
 /// The names of a list.
-fn names(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|name| !name.is_empty())
+#[inline(never)]
+fn names(list: &str) -> Vec<&str> {
+    let mut names: Vec<_> = list.split(',').map(str::trim).collect();
+    names.retain(|name| !name.is_empty());
+    names
 }
 
 /// Each format once. `none` stands for no propagator, whatever stands beside it.

@@ -17,43 +17,48 @@ pub(super) fn read(
     variables: &mut Variables<'_>,
 ) -> Result<Vec<(String, AttributeValue)>, ConfigError> {
     resource.unsupported(&["detection/development"]);
-    let mut found = Vec::new();
+    let mut attributes = Vec::new();
     if let Some(items) = resource.take("attributes") {
         for item in items.items()? {
-            found.extend(attribute(&item)?);
+            if let Some((name, value)) = attribute(&item)? {
+                add(&mut attributes, name, value);
+            }
         }
     }
+    let mut texts = Vec::new();
     if let Some(list) = resource.take("attributes_list") {
-        let pairs = list::pairs(list.text()?)
+        texts = list::pairs(list.text()?)
             .map_err(|error| list.refuse(&format!("key=value pairs joined by commas; {error}")))?;
-        found.extend(pairs.into_iter().map(text));
     }
     resource.take_for_nothing(&["schema_url"], Cursor::nothing)?;
-    let name = variables.text("OTEL_SERVICE_NAME");
-    let name = name.map(|name| ("service.name".to_owned(), name.to_owned()));
-    found.extend(name.map(text));
+    if let Some(name) = variables.text("OTEL_SERVICE_NAME") {
+        texts.push(("service.name".to_owned(), name.to_owned()));
+    }
     let accepted = "key=value pairs joined by commas, values percent-encoded";
     let read = |list: &str| list::pairs(list).ok();
-    let pairs = variables.read(&["OTEL_RESOURCE_ATTRIBUTES"], accepted, read);
-    found.extend(pairs.into_iter().flatten().map(text));
-    let is_said = |(name, value): &(String, AttributeValue)| match value {
-        AttributeValue::String(text) => {
-            name != "service.name" || !text.as_bytes().trim_ascii().is_empty()
-        }
-        _ => name != "service.name",
-    };
-    let mut attributes = Vec::new();
-    list::add(&mut attributes, found.into_iter().filter(is_said));
+    if let Some(mut pairs) = variables.read(&["OTEL_RESOURCE_ATTRIBUTES"], accepted, read) {
+        texts.append(&mut pairs);
+    }
+    for (name, text) in texts {
+        add(&mut attributes, name, AttributeValue::String(text));
+    }
     Ok(attributes)
 }
 
-fn text((name, value): (String, String)) -> (String, AttributeValue) {
-    (name, AttributeValue::String(value))
+/// Adds an attribute that says something, unless one of its name is there.
+#[inline(never)]
+fn add(attributes: &mut Vec<(String, AttributeValue)>, name: String, value: AttributeValue) {
+    let is_said = name != "service.name"
+        || matches!(&value, AttributeValue::String(text) if !text.as_bytes().trim_ascii().is_empty());
+    if is_said {
+        list::add(attributes, (name, value));
+    }
 }
 
 /// An entry of `attributes`; one whose value is `null` is ignored, as the schema says.
+#[inline(never)]
 fn attribute(cursor: &Cursor<'_>) -> Result<Option<(String, AttributeValue)>, ConfigError> {
-    let typed = |entry: &mut Object<'_>| entry.take_as("type", |kind| kind.word(TYPES, &[]));
+    let typed = |entry: &mut Object<'_>| entry.take_word("type", TYPES, &[]);
     let (name, value, read) = list::entry(cursor, typed)?;
     let name = name.non_empty_text()?.to_owned();
     if value.is_null() {
@@ -91,5 +96,9 @@ fn array<'a, T>(
     cursor: &Cursor<'a>,
     read: impl Fn(&Cursor<'a>) -> Result<T, ConfigError>,
 ) -> Result<Vec<T>, ConfigError> {
-    cursor.items()?.iter().map(read).collect()
+    let mut values = Vec::new();
+    for item in cursor.items()? {
+        values.push(read(&item)?);
+    }
+    Ok(values)
 }

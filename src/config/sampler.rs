@@ -2,7 +2,7 @@
 //!
 //! How a sampler decides is in `sampling`; what a rule may ask is read in `rules`.
 
-mod rules;
+pub(super) mod rules;
 
 use super::cursor::{Cursor, Object};
 use super::environment::Variables;
@@ -89,12 +89,16 @@ fn constant(
 }
 
 fn ratio_based(settings: &Cursor<'_>) -> Result<Box<dyn Sampler>, ConfigError> {
-    let threshold = settings.object(|settings| {
-        settings.take_as("ratio", |ratio| {
-            Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse_number(RATIO))
-        })
-    })?;
+    let threshold = settings.object(ratio)?;
     Ok(Box::new(TraceIdRatio(threshold.unwrap_or(Threshold::ALL))))
+}
+
+/// The threshold of `ratio`.
+#[inline(never)] // Read once: small goes before fast.
+pub(super) fn ratio(settings: &mut Object<'_>) -> Result<Option<Threshold>, ConfigError> {
+    settings.take_as("ratio", |ratio| {
+        Threshold::from_ratio(ratio.double()?).ok_or_else(|| ratio.refuse_number(RATIO))
+    })
 }
 
 fn parent_based(settings: &Cursor<'_>, depth: usize) -> Result<Box<dyn Sampler>, ConfigError> {

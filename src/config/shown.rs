@@ -31,7 +31,13 @@ pub(super) fn kind(value: &Value) -> &'static str {
 /// A value where a number belongs.
 pub(super) fn number(value: &Value) -> String {
     match value {
-        Value::Number(number) => number.to_string(),
+        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+            (Some(number), _, _) => number.to_string(),
+            (_, Some(number), _) => number.to_string(),
+            (_, _, number) => {
+                ryu::Buffer::new().format_finite(number.unwrap_or_default()).to_owned()
+            }
+        },
         other => kind(other).to_owned(),
     }
 }

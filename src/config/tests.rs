@@ -3,8 +3,10 @@
 use super::*;
 use crate::batch::QueueFullPolicy;
 use crate::envoy::attributes::{Detail, Details};
+use crate::envoy::expression::Expression;
 use crate::export::protocol::{Compression, Protocol};
 use crate::outcome::StartTime;
+use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{AlwaysOn, ParentBased, Threshold, TraceIdRatio};
 use std::time::Duration;
 
@@ -15,8 +17,14 @@ mod sources;
 mod substituted;
 mod variables;
 
+/// A host that compiles what has as many brackets that open as such that close.
+fn compiled(text: &str) -> Option<Expression> {
+    let count = |bracket| text.matches(bracket).count();
+    (count('(') == count(')')).then(|| Expression::from_bytes(&[0; 4])).flatten()
+}
+
 fn parse(json: &str) -> Result<Config, String> {
-    Config::parse(json.as_bytes(), &Environment::default())
+    Config::parse(json.as_bytes(), &Environment::default(), &compiled)
         .map(|parsed| parsed.config)
         .map_err(|error| error.to_string())
 }
@@ -50,7 +58,7 @@ const NO_FORMAT: &[&str] = &[];
 
 fn with_variables(json: &str, variables: &[(&str, &str)]) -> Result<Parsed, ConfigError> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::parse(json.as_bytes(), &variables.collect())
+    Config::parse(json.as_bytes(), &variables.collect(), &compiled)
 }
 
 fn with_environment(json: &str, variables: &[(&str, &str)]) -> Parsed {
@@ -120,6 +128,22 @@ fn every_key_is_read() {
     assert_eq!(config.unsampled, Unsampled::PassThrough);
     let details = Details::NONE.with(Detail::RouteName).with(Detail::ClusterName);
     assert_eq!(config.outcome, OutcomeConfig { details, start_time: StartTime::Request });
+    assert_eq!(config.max_spans_per_second, Some(500));
+    let header = |header: &Option<OperatorHeader>| header.clone().map(|it| (it.name, it.secret));
+    let force = ("x-force".into(), (*b"a secret of its own").into());
+    assert_eq!(header(&config.force), Some(force));
+    let explain = ("x-explain".into(), (*b"and yet another one").into());
+    assert_eq!(header(&config.explain), Some(explain));
+    let keep = format!("{:?}", config.keep);
+    for part in [
+        r#"name: "error", outcomes: [Error], conditions: [], threshold: Threshold(0)"#,
+        r#"name: "slow api", outcomes: [SlowerThan(300ms)], conditions: [Patterns("#,
+        r#"name: "condition", outcomes: [Expression("#,
+        r#"name: "callee_kept", outcomes: [CalleeKept]"#,
+        "tells_caller: true",
+    ] {
+        assert!(keep.contains(part), "{part} in {keep}");
+    }
 }
 
 #[test]
@@ -242,16 +266,7 @@ fn what_this_version_does_not_support_is_called_by_its_name() {
         (
             r#"{"envoy": {KEY}}"#,
             "envoy.",
-            &[
-                "incoming",
-                "outgoing",
-                "keep",
-                "max_spans_per_second",
-                "attributes",
-                "routes",
-                "semconv",
-                "expose",
-            ],
+            &["incoming", "outgoing", "attributes", "routes", "semconv", "expose"],
         ),
     ];
     for (document, path, keys) in cases {
@@ -331,7 +346,7 @@ fn what_may_be_meant_otherwise_is_a_warning() {
 proptest::proptest! {
     #[test]
     fn any_bytes_are_survived(bytes: Vec<u8>) {
-        let _ = Config::parse(&bytes, &Environment::default());
+        let _ = Config::parse(&bytes, &Environment::default(), &compiled);
     }
 
     #[test]

@@ -91,6 +91,9 @@ impl<'a> FromIterator<&'a str> for HeaderNames {
 }
 
 impl Headers {
+    /// Not one.
+    pub const NONE: Self = Self { bytes: Vec::new(), entries: Vec::new() };
+
     /// The headers of a map that have one of these names.
     #[must_use]
     pub fn select(map: HeaderMap, names: &HeaderNames) -> Self {
@@ -112,6 +115,19 @@ impl Headers {
         self.bytes.extend_from_slice(name);
         self.bytes.push(0);
         self.bytes.extend_from_slice(value);
+    }
+
+    /// Gives a header another value: the first one of this name, or one more.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        self.add(name.as_bytes(), value);
+        let of_name = |entry: &Entry| self.pair(entry).is_some_and(|it| it.0 == name.as_bytes());
+        if let Some(first) = self.entries.iter().position(of_name)
+            && first + 1 < self.entries.len()
+            && let Some(last) = self.entries.pop()
+            && let Some(place) = self.entries.get_mut(first)
+        {
+            *place = last;
+        }
     }
 
     /// The first value of a header; empty if it is not there.

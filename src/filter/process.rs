@@ -1,9 +1,13 @@
 //! What the filters of a process share through the host, beyond the life of a VM.
 
 use crate::host::shared::{self, Overtaken, SharedQueue, Stamp};
+use crate::id::TraceId;
 use crate::lifecycle::destination::Destination;
 use crate::lifecycle::handover::NotTaken;
+use crate::probe::BucketName;
+use crate::sampling::limit::Bucket;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Where all VMs of one `vm_id` keep which filters there are.
 const FILTERS: &str = "otel-proxy-wasm.filters.2";
@@ -87,6 +91,47 @@ impl Unsent {
                 .transpose()
         })?
     }
+}
+
+/// How many traces that a rule has kept are known at once, at most.
+const KEPT_TRACES: u64 = 1 << 14;
+
+/// For how long one is.
+const KEPT_FOR: Duration = Duration::from_mins(1);
+
+/// Whether a rule of a filter in this process has kept this trace, within the last minute; `now` is the time since the Unix epoch.
+pub(super) fn is_kept_trace(trace_id: TraceId, now: Duration) -> bool {
+    let (entry, _) = shared::read(&place_of(trace_id));
+    let entry = entry.as_deref().and_then(<[u8]>::split_first_chunk);
+    entry.is_some_and(|(id, time)| {
+        let time = time.first_chunk().map_or(0, |time| u64::from_le_bytes(*time));
+        id == trace_id.as_bytes() && now.as_secs().saturating_sub(time) <= KEPT_FOR.as_secs()
+    })
+}
+
+/// Notes that a rule has kept this trace. Another one may have to give way.
+pub(super) fn note_kept_trace(trace_id: TraceId, now: Duration) {
+    let entry = [trace_id.as_bytes().as_slice(), &now.as_secs().to_le_bytes()].concat();
+    shared::write(&place_of(trace_id), &entry);
+}
+
+/// Takes spans from a bucket that all workers share, as many as there are up to `wanted`; `now` is the time since the Unix epoch. None is
+/// there where the host does not let it write.
+pub(super) fn take_spans(bucket: BucketName, per_second: u32, wanted: u32, now: Duration) -> u32 {
+    let key = format!("otel-proxy-wasm.spans.{bucket:?}.{per_second}");
+    let taken = until_written(|| {
+        let (bytes, stamp) = shared::read(&key);
+        let bucket = Bucket::from_bytes(&bytes.unwrap_or_default());
+        let (left, taken) = bucket.take(per_second, wanted, now);
+        shared::replace(&key, &left.to_bytes(), stamp)?;
+        Ok(taken)
+    });
+    taken.unwrap_or_default()
+}
+
+/// Where it is kept that a trace is.
+fn place_of(trace_id: TraceId) -> String {
+    format!("otel-proxy-wasm.kept.{:x}", trace_id.randomness() % KEPT_TRACES)
 }
 
 /// Whether nobody in this process has said a text. From now on somebody has.

@@ -62,7 +62,7 @@ impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
         let json = self.get_plugin_configuration().unwrap_or_default();
         let environment = Environment::from_os(std::env::vars_os());
-        let parsed = match Config::parse(&json, &environment) {
+        let parsed = match Config::parse(&json, &environment, &source::compile) {
             Ok(parsed) => parsed,
             Err(error) => {
                 log::error!("configuration: {error}");

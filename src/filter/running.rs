@@ -3,15 +3,15 @@
 use super::answer;
 use super::metrics::Metrics;
 use super::process::{self, Unsent};
-use super::source::{self, Clock, HostOutcome, HostRequest};
+use super::source::{self, Clock, HostOutcome, HostRequest, HostResponse, LastCallback};
 use crate::export::ExportCall;
 use crate::export::answer::Failure;
-use crate::host::{self, NotCalled};
+use crate::host::{self, Map, NotCalled};
 use crate::lifecycle::departure::Departure;
 use crate::lifecycle::handover;
 use crate::lifecycle::registry::{Registration, Successor};
-use crate::probe::Body;
-use crate::propagation::changes::HeaderChange;
+use crate::probe::{Body, ResponsePart};
+use crate::propagation::changes::{Changes, HeaderChange};
 use crate::span::OpenSpan;
 use crate::tracer::Tracer;
 use std::cell::{Cell, RefCell};
@@ -84,24 +84,26 @@ impl Running {
         }
     }
 
-    /// Starts a request and carries out what becomes of its headers.
-    pub(super) fn start(&self, body: Body) -> Option<OpenSpan> {
+    /// Starts a request and carries out what becomes of its headers. Gives its span, if it may be kept, and why that is so, if an operator
+    /// has asked.
+    pub(super) fn start(&self, body: Body) -> (Option<OpenSpan>, Option<String>) {
         let mut tracer = self.tracer.borrow_mut();
         let started = tracer.start(&HostRequest { clock: self.clock, body });
-        for change in started.changes.iter() {
-            match change {
-                HeaderChange::Add(name, value) => host::add_request_header(name, value),
-                HeaderChange::Replace(name, value) => host::set_request_header(name, value),
-                HeaderChange::Remove(name) => host::remove_request_header(name),
-            }
-        }
-        started.span
+        carry_out(started.changes, Map::Request);
+        (started.span, started.explanation)
     }
 
     /// Starts a request that ends before it reached this filter.
     pub(super) fn start_late(&self) -> Option<OpenSpan> {
         let request = HostRequest { clock: self.clock, body: Body::Possible };
         self.tracer.borrow_mut().start_late(&request)
+    }
+
+    /// Notes what a response says, and carries out what becomes of it.
+    pub(super) fn respond(&self, span: &mut OpenSpan, part: ResponsePart) {
+        let mut tracer = self.tracer.borrow_mut();
+        let changes = tracer.respond(span, &HostResponse { clock: self.clock, part });
+        carry_out(changes, source::map_of(part));
     }
 
     /// Notes the response's headers, if any is wanted.
@@ -112,10 +114,10 @@ impl Running {
         }
     }
 
-    /// Ends a request.
-    pub(super) fn end(&self, span: OpenSpan) {
+    /// Ends a request, in this callback.
+    pub(super) fn end(&self, span: OpenSpan, callback: LastCallback) {
         let mut tracer = self.tracer.borrow_mut();
-        if let Some(mark) = tracer.end(span, &HostOutcome(self.clock)) {
+        if let Some(mark) = tracer.end(span, &HostOutcome { clock: self.clock, callback }) {
             source::leave_mark(mark);
         }
         if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
@@ -255,6 +257,17 @@ impl Running {
             }
         }
         self.metrics.record(tracer.take_stats());
+    }
+}
+
+/// Carries out what becomes of headers.
+fn carry_out(changes: &Changes, map: Map) {
+    for change in changes.iter() {
+        match change {
+            HeaderChange::Add(name, value) => host::add_header(map, name, value),
+            HeaderChange::Replace(name, value) => host::set_header(map, name, value),
+            HeaderChange::Remove(name) => host::remove_header(map, name),
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! What the host knows of a request, and of itself, as the core asks for it; and its zlib.
 
+use super::process;
+use crate::envoy::expression::Expression;
 use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
-use crate::host;
+use crate::host::{self, Map};
+use crate::id::TraceId;
 use crate::lifecycle::registry::UnixTime;
 use crate::otlp::gzip::Zlib;
 use crate::outcome::EndedRequest;
-use crate::probe::{Body, RequestSource};
+use crate::probe::{Body, BucketName, RequestSource, ResponsePart, ResponseSource, Shared};
 use crate::tracer::Mark;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,6 +56,10 @@ pub(super) struct HostRequest {
 }
 
 impl RequestSource for HostRequest {
+    fn shared(&self) -> &dyn Shared {
+        &ThisProcess
+    }
+
     fn has_header(&self, name: &str) -> bool {
         host::has_request_header(name)
     }
@@ -88,18 +95,124 @@ impl RequestSource for HostRequest {
     }
 }
 
+/// The headers, or trailers, of the response of the current stream context, in their callback.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostResponse {
+    pub(super) clock: Clock,
+    pub(super) part: ResponsePart,
+}
+
+/// Where a part of a response is.
+pub(super) fn map_of(part: ResponsePart) -> Map {
+    match part {
+        ResponsePart::Headers | ResponsePart::HeadersOnly => Map::Response,
+        ResponsePart::Trailers => Map::Trailers,
+    }
+}
+
+impl ResponseSource for HostResponse {
+    fn shared(&self) -> &dyn Shared {
+        &ThisProcess
+    }
+
+    fn first(&self, name: &str) -> Option<Vec<u8>> {
+        host::first_header(map_of(self.part), name)
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let first = self.first(name)?;
+        let map: &[u8] = match self.part {
+            ResponsePart::Trailers => b"response\0trailers\0",
+            ResponsePart::Headers | ResponsePart::HeadersOnly => b"response\0headers\0",
+        };
+        Some(host::property(&[map, name.as_bytes()].concat()).unwrap_or(first))
+    }
+
+    fn part(&self) -> ResponsePart {
+        self.part
+    }
+
+    fn evaluate(&self, expression: Expression) -> Option<Vec<u8>> {
+        evaluate(expression)
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+}
+
+/// What the filters of this process share, under one `vm_id`.
+#[derive(Clone, Copy, Debug)]
+struct ThisProcess;
+
+impl Shared for ThisProcess {
+    fn is_kept(&self, trace_id: TraceId) -> bool {
+        process::is_kept_trace(trace_id, since_epoch())
+    }
+
+    fn note_kept(&self, trace_id: TraceId) {
+        process::note_kept_trace(trace_id, since_epoch());
+    }
+
+    fn take_spans(&self, bucket: BucketName, per_second: u32, wanted: u32) -> u32 {
+        process::take_spans(bucket, per_second, wanted, since_epoch())
+    }
+}
+
+/// The callback in which a request ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastCallback {
+    /// The access log's: everything can be read.
+    Log,
+    /// The context's drop, over HTTP/3: no headers any more.
+    Drop,
+}
+
 /// The end of the request of the current stream context.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct HostOutcome(pub(super) Clock);
+pub(super) struct HostOutcome {
+    pub(super) clock: Clock,
+    pub(super) callback: LastCallback,
+}
 
 impl EndedRequest for HostOutcome {
+    fn shared(&self) -> &dyn Shared {
+        &ThisProcess
+    }
+
     fn attribute(&self, name: &str) -> Vec<u8> {
         attribute(name)
     }
 
-    fn now(&self) -> Duration {
-        self.0.now()
+    fn evaluate(&self, expression: Expression) -> Option<Vec<u8>> {
+        evaluate(expression)
     }
+
+    fn has_headers(&self) -> bool {
+        self.callback == LastCallback::Log
+    }
+
+    fn headers(&self) -> HeaderMap {
+        if self.has_headers() {
+            HeaderMap::new(host::request_headers())
+        } else {
+            HeaderMap::default()
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+}
+
+/// The value of an expression for the current request.
+fn evaluate(expression: Expression) -> Option<Vec<u8>> {
+    host::foreign_function("expr_evaluate", &expression.to_bytes())
+}
+
+/// Has the host compile an expression, for the root context.
+pub(super) fn compile(text: &str) -> Option<Expression> {
+    Expression::from_bytes(&host::foreign_function("expr_create", text.as_bytes())?)
 }
 
 /// The state of a request that its second pass gets, if the host redirects it internally. No caller can write it.

@@ -1,15 +1,13 @@
 //! The stream contexts: a request starts, is answered, ends.
 
 use super::running::Running;
-use crate::host;
-use crate::probe::Body;
+use super::source::LastCallback;
+use crate::host::{self, Map};
+use crate::probe::{Body, ResponsePart};
 use crate::span::OpenSpan;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
-
-/// The trailer, or header of a response without trailers, that says how a gRPC call ended.
-const GRPC_STATUS: &str = "grpc-status";
 
 /// The context of one request.
 #[derive(Debug)]
@@ -17,7 +15,12 @@ pub(super) struct Stream {
     /// None when disabled.
     running: Option<Rc<Running>>,
     state: StreamState,
+    /// Why it is kept or not, if an operator has asked and was not told.
+    explanation: Option<String>,
 }
+
+/// The header that tells an operator why a request is kept or not.
+const EXPLANATION: &str = "x-otel-sampling";
 
 #[derive(Debug)]
 enum StreamState {
@@ -32,7 +35,7 @@ enum StreamState {
 impl Stream {
     /// That of a request under this filter, none if it is disabled.
     pub(super) fn new(running: Option<Rc<Running>>) -> Self {
-        Self { running, state: StreamState::Created }
+        Self { running, state: StreamState::Created, explanation: None }
     }
 }
 
@@ -43,31 +46,32 @@ impl HttpContext for Stream {
         if let Some(running) = &self.running {
             let body = if end_of_stream { Body::None } else { Body::Possible };
             let started = |span| StreamState::Started(Box::new(span));
-            self.state = running.start(body).map_or(StreamState::Done, started);
+            let (span, explanation) = running.start(body);
+            self.state = span.map_or(StreamState::Done, started);
+            self.explanation = explanation;
         }
         Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         if let (Some(running), StreamState::Started(span)) = (&self.running, &mut self.state) {
-            // "Trailers-only": the status is among the headers.
-            if end_of_stream
-                && span.is_grpc()
-                && let Some(status) = host::response_header(GRPC_STATUS)
-            {
-                span.note_grpc_status(&status);
-            }
+            let part =
+                if end_of_stream { ResponsePart::HeadersOnly } else { ResponsePart::Headers };
+            running.respond(span, part);
             running.note_response_headers(span);
+        }
+        if let Some(mut explanation) = self.explanation.take() {
+            if let StreamState::Started(span) = &self.state {
+                span.explain(&mut explanation);
+            }
+            host::add_header(Map::Response, EXPLANATION, explanation.as_bytes());
         }
         Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        if let StreamState::Started(span) = &mut self.state
-            && span.is_grpc()
-            && let Some(status) = host::response_trailer(GRPC_STATUS)
-        {
-            span.note_grpc_status(&status);
+        if let (Some(running), StreamState::Started(span)) = (&self.running, &mut self.state) {
+            running.respond(span, ResponsePart::Trailers);
         }
         Action::Continue
     }
@@ -75,10 +79,10 @@ impl HttpContext for Stream {
     fn on_log(&mut self) {
         let Some(running) = &self.running else { return };
         match std::mem::replace(&mut self.state, StreamState::Done) {
-            StreamState::Started(span) => running.end(*span),
+            StreamState::Started(span) => running.end(*span, LastCallback::Log),
             StreamState::Created => {
                 if let Some(span) = running.start_late() {
-                    running.end(span);
+                    running.end(span, LastCallback::Log);
                 }
             }
             StreamState::Done => {}
@@ -92,7 +96,7 @@ impl Drop for Stream {
         if let (Some(running), StreamState::Started(span)) =
             (&self.running, std::mem::replace(&mut self.state, StreamState::Done))
         {
-            running.end(*span);
+            running.end(*span, LastCallback::Drop);
         }
     }
 }

@@ -66,6 +66,11 @@ pub fn read(key: &str) -> (Option<Vec<u8>>, Stamp) {
     (value, stamp.map_or(Stamp::NO_VALUE, Stamp))
 }
 
+/// Writes a value, whatever is there. That a host may refuse it does not matter to those who ask for this.
+pub fn write(key: &str, value: &[u8]) {
+    let _ = hostcalls::set_shared_data(key, Some(value), None);
+}
+
 /// Writes a value in the place of the one that was read.
 ///
 /// # Errors

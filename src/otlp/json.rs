@@ -178,11 +178,12 @@ fn write_text(text: &str, json: &mut Vec<u8>) {
 
 /// A number, or the text for what JSON has no number for (Protocol Buffers, section JSON Mapping).
 fn double(value: f64) -> String {
-    match serde_json::Number::from_f64(value) {
-        Some(number) => number.to_string(),
-        None if value.is_nan() => "\"NaN\"".to_owned(),
-        None if value > 0.0 => "\"Infinity\"".to_owned(),
-        None => "\"-Infinity\"".to_owned(),
+    match value {
+        f64::INFINITY => "\"Infinity\"".to_owned(),
+        f64::NEG_INFINITY => "\"-Infinity\"".to_owned(),
+        _ if value.is_nan() => "\"NaN\"".to_owned(),
+        // In the fewest digits that are read as the same one; with an exponent where that is shorter.
+        _ => ryu::Buffer::new().format_finite(value).to_owned(),
     }
 }
 

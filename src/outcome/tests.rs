@@ -2,8 +2,9 @@ use super::*;
 use crate::context::{SpanContext, TraceFlags, TraceState};
 use crate::envoy::headers::Headers;
 use crate::id::{SpanId, TraceId};
+use crate::probe::BucketName;
 use crate::semconv::request::RequestProtocol;
-use crate::span::Identity;
+use crate::span::{Identity, RequestHead};
 use std::cell::RefCell;
 
 const AT: Duration = Duration::from_secs(100);
@@ -22,7 +23,23 @@ struct Ended {
     asked: RefCell<Vec<String>>,
 }
 
+impl Shared for Ended {
+    fn is_kept(&self, _: TraceId) -> bool {
+        false
+    }
+
+    fn note_kept(&self, _: TraceId) {}
+
+    fn take_spans(&self, _: BucketName, _: u32, wanted: u32) -> u32 {
+        wanted
+    }
+}
+
 impl EndedRequest for Ended {
+    fn shared(&self) -> &dyn Shared {
+        self
+    }
+
     fn attribute(&self, name: &str) -> Vec<u8> {
         self.asked.borrow_mut().push(name.to_owned());
         let number = match name {
@@ -40,6 +57,18 @@ impl EndedRequest for Ended {
         number.to_le_bytes().to_vec()
     }
 
+    fn evaluate(&self, _: Expression) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn has_headers(&self) -> bool {
+        false
+    }
+
+    fn headers(&self) -> HeaderMap {
+        HeaderMap::default()
+    }
+
     fn now(&self) -> Duration {
         AT + self.took
     }
@@ -52,7 +81,8 @@ fn span(protocol: RequestProtocol, sampling: Sampling) -> OpenSpan {
         flags: TraceFlags::new_trace(),
         trace_state: TraceState::default(),
     };
-    OpenSpan::new(Identity::One(context), None, sampling, Headers::default(), protocol)
+    let head = RequestHead { headers: Headers::default(), protocol };
+    OpenSpan::new(Identity::One(context), None, sampling, Some(head))
 }
 
 fn http() -> OpenSpan {
@@ -69,7 +99,7 @@ fn call(status: Option<&[u8]>) -> OpenSpan {
 }
 
 fn undecided() -> OpenSpan {
-    span(RequestProtocol::Http, Sampling::Undecided(None)).started(Start { unix: UNIX, at: AT })
+    span(RequestProtocol::Http, Sampling::Undecided).started(Start { unix: UNIX, at: AT })
 }
 
 fn reader(details: Details, start_time: StartTime) -> OutcomeReader {

@@ -5,7 +5,7 @@ use crate::probe::Presence;
 /// What becomes of a header, all of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderChange<'a> {
-    /// It is not there, and is added. Cheaper for the host than a replacement.
+    /// It is added. Where it is not there, that is cheaper for the host than a replacement.
     Add(&'static str, &'a [u8]),
     /// It is replaced, or added.
     Replace(&'static str, &'a [u8]),
@@ -45,6 +45,11 @@ impl Changes {
             Presence::Present | Presence::Unknown => ChangeKind::Replace,
         };
         self.push(name, kind);
+    }
+
+    /// A header with this value comes to those of its name that are there.
+    pub fn add(&mut self, name: &'static str, value: &[u8]) {
+        self.set(name, value, Presence::Absent);
     }
 
     /// A header goes, if it may be there.

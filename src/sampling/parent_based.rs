@@ -3,7 +3,6 @@
 use super::{AlwaysOff, AlwaysOn, Probability, Sampler, SamplingInput, Verdict};
 use crate::context::SpanContext;
 use crate::probe::Needs;
-use crate::semconv::Facts;
 
 /// The sampler (OpenTelemetry, Tracing SDK, section `ParentBased`), as far as a proxy can need it: a parent in this process does not
 /// occur.
@@ -48,6 +47,10 @@ impl Sampler for ParentBased {
         self.remote_parent_not_sampled.lets_unsampled_go()
     }
 
+    fn rule(&self, input: &SamplingInput<'_>) -> Option<usize> {
+        self.delegate(input.parent).rule(input)
+    }
+
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
         let inherited = |probability| match probability {
             // Who does as the caller did knows no more than the caller.
@@ -57,11 +60,6 @@ impl Sampler for ParentBased {
         match self.delegate(input.parent).decide(input) {
             Verdict::Keep(probability) => Verdict::Keep(inherited(probability)),
             Verdict::LetGo(probability) => Verdict::LetGo(inherited(probability)),
-            Verdict::Undecided => Verdict::Undecided,
         }
-    }
-
-    fn decide_at_end(&self, input: &SamplingInput<'_>, facts: &Facts<'_>) -> Option<Probability> {
-        self.delegate(input.parent).decide_at_end(input, facts)
     }
 }

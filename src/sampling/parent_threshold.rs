@@ -16,6 +16,10 @@ impl Sampler for ParentThreshold {
         self.root.needs()
     }
 
+    fn rule(&self, input: &SamplingInput<'_>) -> Option<usize> {
+        if input.parent.is_some() { None } else { self.root.rule(input) }
+    }
+
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
         let Some(parent) = input.parent else { return self.root.decide(input) };
         match trace_state::threshold(&parent.trace_state) {

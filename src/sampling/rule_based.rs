@@ -3,9 +3,11 @@
 use super::pattern::Pattern;
 use super::{Probability, Sampler, SamplingInput, Verdict};
 use crate::envoy::connections::{LISTENER_DIRECTION, TrafficDirection};
+use crate::envoy::headers::Headers;
 use crate::otlp::SpanKind;
 use crate::probe::{HeaderNeeds, Needs};
 use crate::semconv::start::{StartAttribute, StartingRequest};
+use crate::semconv::{RequestHeaders, SpanKindSetting};
 
 /// The sampler (OpenTelemetry, Tracing SDK, section `ComposableRuleBased`). A request that no rule matches is let go.
 #[derive(Debug)]
@@ -18,6 +20,19 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
     /// Who decides where they do.
     pub sampler: Box<dyn Sampler>,
+}
+
+/// What conditions ask about: a request, as far as it was needed.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its headers, and those of them that the conventions ask for.
+    pub headers: Option<(&'a Headers, &'a RequestHeaders<'a>)>,
+    /// Envoy's attributes; a value is empty where there is none.
+    pub attributes: &'a [(&'static str, Vec<u8>)],
+    /// What decides on the kind of its span.
+    pub span_kind: SpanKindSetting,
+    /// Where its parent is.
+    pub parent: Parent,
 }
 
 /// What a rule may ask of a request.
@@ -70,7 +85,9 @@ impl Condition {
         }
     }
 
-    fn needs(&self) -> Needs {
+    /// What has to be known for it.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
         let (attributes, header_names) = match (self, self.attribute()) {
             (_, Some(attribute)) => {
                 let names = attribute.header().map(Into::into);
@@ -83,10 +100,12 @@ impl Condition {
         Needs { headers, header_names, attributes, ..Needs::default() }
     }
 
-    fn holds(&self, input: &SamplingInput<'_>) -> bool {
+    /// Whether it holds.
+    #[must_use]
+    pub fn holds(&self, subject: &Subject<'_>) -> bool {
         let any = |attribute: &StartAttribute, test: &dyn Fn(&[u8]) -> bool| {
-            let Some((headers, request)) = input.headers.zip(input.request) else { return false };
-            let attributes = input.attributes;
+            let Some((headers, request)) = subject.headers else { return false };
+            let attributes = subject.attributes;
             attribute.any(&StartingRequest { headers, request, attributes }, test)
         };
         match self {
@@ -95,23 +114,25 @@ impl Condition {
             }
             Self::Patterns(attribute, patterns) => any(attribute, &|found| patterns.take(found)),
             Self::SpanKinds(kinds) => {
-                let told = input.attributes.iter().find(|(name, _)| *name == LISTENER_DIRECTION);
+                let told = subject.attributes.iter().find(|(name, _)| *name == LISTENER_DIRECTION);
                 let direction = told.map(|(_, value)| TrafficDirection::read(value));
-                kinds.contains(&input.span_kind.kind(direction.unwrap_or_default()))
+                kinds.contains(&subject.span_kind.kind(direction.unwrap_or_default()))
             }
-            Self::Parents(parents) => {
-                let found = if input.parent.is_some() { Parent::Remote } else { Parent::None };
-                parents.contains(&found)
-            }
+            Self::Parents(parents) => parents.contains(&subject.parent),
         }
     }
 }
 
 impl RuleBased {
-    /// Who decides on a request.
-    fn chosen(&self, input: &SamplingInput<'_>) -> Option<&dyn Sampler> {
-        let matches = |rule: &&Rule| rule.conditions.iter().all(|it| it.holds(input));
-        self.0.iter().find(matches).map(|rule| rule.sampler.as_ref())
+    /// Which rule decides on a request.
+    fn chosen(&self, input: &SamplingInput<'_>) -> Option<usize> {
+        let subject = Subject {
+            headers: input.headers.zip(input.request),
+            attributes: input.attributes,
+            span_kind: input.span_kind,
+            parent: if input.parent.is_some() { Parent::Remote } else { Parent::None },
+        };
+        self.0.iter().position(|rule| rule.conditions.iter().all(|it| it.holds(&subject)))
     }
 }
 
@@ -129,8 +150,12 @@ impl Sampler for RuleBased {
     }
 
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
-        let chosen = self.chosen(input);
-        chosen.map_or(Verdict::LetGo(Probability::Certain), |sampler| sampler.decide(input))
+        let chosen = self.chosen(input).and_then(|chosen| self.0.get(chosen));
+        chosen.map_or(Verdict::LetGo(Probability::Certain), |rule| rule.sampler.decide(input))
+    }
+
+    fn rule(&self, input: &SamplingInput<'_>) -> Option<usize> {
+        self.chosen(input).map(|chosen| chosen + 1)
     }
 }
 
@@ -138,11 +163,9 @@ impl Sampler for RuleBased {
 mod tests {
     use super::*;
     use crate::context::{SpanContext, TraceFlags, TraceState};
-    use crate::envoy::headers::Headers;
     use crate::envoy::wire::HeaderMap;
     use crate::id::{SpanId, TraceId};
     use crate::sampling::{AlwaysOff, AlwaysOn};
-    use crate::semconv::{RequestHeaders, SpanKindSetting};
 
     const HEADERS: [(&str, &str); 4] =
         [(":method", "GET"), (":path", "/api/cart"), ("x-tenant", "a"), ("x-tenant", "b")];
@@ -197,8 +220,8 @@ mod tests {
                 assert_eq!(probability, Probability::Certain);
                 true
             }
-            verdict => {
-                assert_eq!(verdict, Verdict::LetGo(Probability::Certain), "none matches");
+            Verdict::LetGo(probability) => {
+                assert_eq!(probability, Probability::Certain, "none matches");
                 false
             }
         }

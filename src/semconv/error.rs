@@ -7,6 +7,15 @@ use super::grpc::StatusCode;
 use crate::otlp::SpanKind;
 use std::borrow::Cow;
 
+/// The `error.type` of a request that failed, whatever it is.
+#[must_use]
+pub fn of(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
+    match facts.rpc {
+        Some(rpc) => of_grpc(kind, facts, rpc.status),
+        None => of_http(kind, facts),
+    }
+}
+
 /// The `error.type` of a request that failed: its status code, or the response flag, or what else Envoy says, that
 /// cut it off.
 ///
@@ -14,8 +23,7 @@ use std::borrow::Cow;
 /// server. Below that, and without a response, an interruption is one, unless it is a client's own caller who
 /// cancels (section Status). A tunnel (`CONNECT` or an upgrade) ends when either side closes: that is not an
 /// interruption.
-#[must_use]
-pub fn of_http(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
+fn of_http(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     match facts.status {
         Some(code @ 500..) => Some(code.to_string().into()),
         Some(code @ 400..) if kind == SpanKind::Client => Some(code.to_string().into()),
@@ -28,20 +36,11 @@ pub fn of_http(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
 }
 
 /// The `error.type` of a call that failed: for a client everything but OK, unless its own caller has cancelled; for a server only what is its own fault.
-#[must_use]
-pub fn of_grpc(kind: SpanKind, facts: &Facts<'_>, status: StatusCode) -> Option<Cow<'static, str>> {
+fn of_grpc(kind: SpanKind, facts: &Facts<'_>, status: StatusCode) -> Option<Cow<'static, str>> {
     let failed = match kind {
         SpanKind::Client if status == StatusCode::CANCELLED => !facts.is_cancelled(kind),
         SpanKind::Client => status != StatusCode::OK,
-        SpanKind::Server => [
-            StatusCode::UNKNOWN,
-            StatusCode::DEADLINE_EXCEEDED,
-            StatusCode::UNIMPLEMENTED,
-            StatusCode::INTERNAL,
-            StatusCode::UNAVAILABLE,
-            StatusCode::DATA_LOSS,
-        ]
-        .contains(&status),
+        SpanKind::Server => status.is_servers_fault(),
     };
     failed.then(|| status.name())
 }

@@ -33,13 +33,13 @@ impl StatusCode {
     /// The call succeeded.
     pub const OK: Self = Self(0);
     pub(super) const CANCELLED: Self = Self(1);
-    pub(super) const UNKNOWN: Self = Self(2);
-    pub(super) const DEADLINE_EXCEEDED: Self = Self(4);
+    const UNKNOWN: Self = Self(2);
+    const DEADLINE_EXCEEDED: Self = Self(4);
     const PERMISSION_DENIED: Self = Self(7);
     pub(super) const UNIMPLEMENTED: Self = Self(12);
-    pub(super) const INTERNAL: Self = Self(13);
-    pub(super) const UNAVAILABLE: Self = Self(14);
-    pub(super) const DATA_LOSS: Self = Self(15);
+    const INTERNAL: Self = Self(13);
+    const UNAVAILABLE: Self = Self(14);
+    const DATA_LOSS: Self = Self(15);
     const UNAUTHENTICATED: Self = Self(16);
 
     /// Reads a `grpc-status`; what is no number is UNKNOWN.
@@ -65,6 +65,20 @@ impl StatusCode {
             Some(404) => Self::UNIMPLEMENTED,
             Some(_) => Self::UNKNOWN,
         }
+    }
+
+    /// Whether it is an error of the server's (gRPC conventions, section Span status).
+    #[must_use]
+    pub fn is_servers_fault(self) -> bool {
+        [
+            Self::UNKNOWN,
+            Self::DEADLINE_EXCEEDED,
+            Self::UNIMPLEMENTED,
+            Self::INTERNAL,
+            Self::UNAVAILABLE,
+            Self::DATA_LOSS,
+        ]
+        .contains(&self)
     }
 
     /// Its name, or its number.

@@ -51,12 +51,11 @@ pub(super) fn describe<'a>(
         SpanKind::Server => &config.server,
         SpanKind::Client => &config.client,
     };
-    let (name, error) = if let Some(rpc) = facts.rpc {
-        (write_grpc(kind, facts, rpc, attributes), error::of_grpc(kind, facts, rpc.status))
-    } else {
-        let name = write_http(kind, facts, config, of_kind, attributes);
-        (name, error::of_http(kind, facts))
+    let name = match facts.rpc {
+        Some(rpc) => write_grpc(kind, facts, rpc, attributes),
+        None => write_http(kind, facts, config, of_kind, attributes),
     };
+    let error = error::of(kind, facts);
     if let Some(error) = &error {
         attributes.string(ERROR_TYPE, error.as_bytes());
     }

@@ -1,6 +1,7 @@
 //! A request's way through the tracer: it starts, it ends, it becomes a span in the queue.
 
 use super::Tracer;
+use super::keep::Gone;
 use crate::batch::Refused;
 use crate::context::{SpanContext, TraceFlags};
 use crate::envoy::attributes::{Outcome, OutcomeValues};
@@ -11,15 +12,20 @@ use crate::otlp::attributes::Attributes;
 use crate::otlp::cut::Cut;
 use crate::otlp::{Link, Span};
 use crate::outcome::EndedRequest;
-use crate::probe::{Body, Look, Needed, RequestSource};
+use crate::probe::{Body, BucketName, Look, Needed, RequestSource};
 use crate::propagation::Unsampled;
 use crate::propagation::changes::Changes;
+use crate::sampling::limit::Room;
+use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
-use crate::semconv::request::RequestProtocol;
+use crate::semconv::envoy::KEEP_RULE;
 use crate::semconv::{Description, Facts, RequestHeaders, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Part, Sampling, Start};
 use crate::stats::Metric;
 use std::time::Duration;
+
+/// The rule of a span that an operator has asked for.
+const FORCED: &str = "force";
 
 /// How long the second pass of a request is waited for: filters before this one may hold it up.
 const MAX_REDIRECT_WAIT: Duration = Duration::from_secs(2);
@@ -31,6 +37,17 @@ pub struct Started<'a> {
     pub changes: &'a Changes,
     /// Its span, if it may be kept: for [`Tracer::end`].
     pub span: Option<OpenSpan>,
+    /// Why it is kept or not, if an operator has asked.
+    pub explanation: Option<String>,
+}
+
+/// What an operator may ask for with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// Nothing.
+    None,
+    /// It is to be kept.
+    Keep,
 }
 
 /// A span that waits for the second pass of its request.
@@ -60,9 +77,14 @@ impl Tracer {
     /// Starts a request: decides on it, gives it an identity, and says what becomes of its headers.
     pub fn start(&mut self, request: &impl RequestSource) -> Started<'_> {
         self.changes.clear();
+        self.explanation = None;
         let span = self.resume(request).or_else(|| {
-            let may_be_untouched =
-                self.unsampled != Unsampled::Inject && self.sampler.lets_unsampled_go();
+            let wish = self.wish(request);
+            // A rule may keep what the sampler lets go.
+            let may_be_untouched = self.unsampled != Unsampled::Inject
+                && self.sampler.lets_unsampled_go()
+                && self.keep.is_empty()
+                && wish == Wish::None;
             let is_enough = |carrier: &[u8]| self.propagators.is_unsampled(carrier);
             let headers = match self.probe.look(request, may_be_untouched.then_some(is_enough)) {
                 Look::Enough => {
@@ -73,12 +95,12 @@ impl Tracer {
                 Look::Headers(headers) => Some(headers),
             };
             let parent = headers.as_ref().and_then(|headers| self.propagators.extract(headers));
-            let span = self.begin(request, headers, parent)?;
+            let span = self.begin(request, headers, parent, wish)?;
             let at = request.now();
             let unix = self.clock.at(at, || request.unix_time());
             Some(span.started(Start { unix, at }))
         });
-        Started { changes: &self.changes, span }
+        Started { changes: &self.changes, span, explanation: self.explanation.take() }
     }
 
     /// Starts a request that ends before it reached this filter: nobody reads its headers any more. Envoy answers some before it
@@ -91,7 +113,7 @@ impl Tracer {
                 headers.add(b":scheme", b"https");
             }
             let parent = self.propagators.extract(&headers);
-            self.begin(request, Some(headers), parent)
+            self.begin(request, Some(headers), parent, Wish::None)
         })
     }
 
@@ -115,18 +137,20 @@ impl Tracer {
         request: &impl RequestSource,
         headers: Option<Headers>,
         parent: Option<SpanContext>,
+        wish: Wish,
     ) -> Option<OpenSpan> {
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
-        let decision = self.decide(request, headers.as_ref(), trace_id, parent.as_ref());
+        let decision = self.decide(request, headers.as_ref(), trace_id, parent.as_ref(), wish);
         let sampling = match decision.recording {
+            Recording::On if wish == Wish::Keep => Some(Sampling::KeptBy(FORCED.into())),
             Recording::On => Some(Sampling::Kept),
-            Recording::Undecided => Some(Sampling::Undecided(parent.clone().map(Box::new))),
-            Recording::Off => None,
+            Recording::Off => (!self.keep.is_empty()).then_some(Sampling::Undecided),
         };
         let is_untouched = sampling.is_none() && self.unsampled.leaves(parent.as_ref());
         let is_known_by_its_carrier =
             is_untouched && parent.as_ref().is_none_or(|parent| !parent.flags.is_sampled());
-        let needs_headers = sampling.is_some() || parent.is_some() && !is_known_by_its_carrier;
+        let is_kept = decision.recording == Recording::On;
+        let needs_headers = is_kept || parent.is_some() && !is_known_by_its_carrier;
         self.probe.note(if needs_headers { Needed::AllHeaders } else { Needed::NoMore });
         // What stays as it is needs no look at what it is.
         if is_untouched {
@@ -134,8 +158,12 @@ impl Tracer {
             return None;
         }
         let headers = headers.or_else(|| {
-            let is_wanted = sampling.is_some() || self.may_be_left_alone(request);
-            is_wanted.then(|| self.probe.all_headers(request))
+            let is_wanted = match sampling {
+                Some(Sampling::Undecided) => !self.probe.reads_late(request),
+                Some(_) => true,
+                None => false,
+            };
+            (is_wanted || self.may_be_left_alone(request)).then(|| self.probe.all_headers(request))
         });
         if headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
             return None;
@@ -146,25 +174,26 @@ impl Tracer {
             span_id: self.ids.span_id(),
             flags: match decision.recording {
                 Recording::On => flags.sampled(),
-                Recording::Off | Recording::Undecided => flags.not_sampled(),
+                Recording::Off => flags.not_sampled(),
             },
             trace_state: decision.trace_state,
         };
         self.stats.count(Metric::Started, 1);
         self.inject(&context, parent.as_ref(), headers.as_ref());
-        let (Some(sampling), Some(headers)) = (sampling, headers) else { return None };
-        let protocol = RequestProtocol::of(&headers);
-        let headers = headers.hold(|name, value| {
-            let wanted = self.request_headers.contains(name);
-            wanted.then(|| self.conventions.held(name, value, self.max_value_bytes))
-        });
+        let head = headers.map(|headers| self.head(&headers));
+        let tells_caller = self.keep.whole_path().tells_caller
+            && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
         let parent = parent.map(|parent| parent.span_id);
-        let span = OpenSpan::new(Identity::One(context), parent, sampling, headers, protocol);
-        let is_kept = matches!(span.sampling(), Sampling::Kept);
+        let mut span = OpenSpan::new(Identity::One(context), parent, sampling?, head);
+        if tells_caller {
+            span = span.telling_caller();
+        }
         if self.open_bytes + span.size() > self.max_open_bytes {
             if is_kept {
                 self.stats.count(Metric::Sampled, span.spans());
                 self.stats.count(Metric::DroppedOpenLimit, span.spans());
+            } else {
+                self.stats.count(Metric::UndecidedOpenLimit, span.spans());
             }
             return None;
         }
@@ -191,20 +220,44 @@ impl Tracer {
         is_left_alone
     }
 
+    /// What an operator asks for, who alone knows what to say.
+    fn wish(&self, request: &impl RequestSource) -> Wish {
+        let is_said = self.force.as_ref().is_some_and(|header| says(request, header));
+        if is_said { Wish::Keep } else { Wish::None }
+    }
+
     fn decide(
-        &self,
-        request: &impl RequestSource,
+        &mut self,
+        source: &impl RequestSource,
         headers: Option<&Headers>,
         trace_id: TraceId,
         parent: Option<&SpanContext>,
+        wish: Wish,
     ) -> SamplingDecision {
-        let (headers, attributes, now) = self.probe.facts(request, headers);
+        let (headers, attributes, now) = self.probe.facts(source, headers);
         let request = headers.map(|headers| RequestHeaders::read(headers.iter()));
         let (request, attributes) = (request.as_ref(), attributes.as_slice());
         let span_kind = self.span_kind;
         let input =
             SamplingInput { trace_id, parent, headers, request, span_kind, attributes, now };
-        sampling::decide(self.sampler.as_ref(), &input)
+        let mut decision = match wish {
+            Wish::None => sampling::decide(self.sampler.as_ref(), &input),
+            Wish::Keep => sampling::forced(&input),
+        };
+        if self.explain.as_ref().is_some_and(|header| says(source, header)) {
+            self.explanation = Some(sampling::explain(self.sampler.as_ref(), &input));
+        }
+        if decision.recording == Recording::On && wish == Wish::None && self.limiters.is_some() {
+            let room = self.room(BucketName::Head, source.now(), source.shared());
+            if room != Room::Enough {
+                decision.trace_state = sampling::without_probability(decision.trace_state);
+            }
+            if room == Room::None {
+                decision.recording = Recording::Off;
+                self.stats.count(Metric::LimitedHead, 1);
+            }
+        }
+        decision
     }
 
     fn inject(
@@ -216,7 +269,7 @@ impl Tracer {
         self.propagators.inject(context, parent, headers.into(), &mut self.changes);
     }
 
-    fn note_kept(&mut self, span: &OpenSpan) {
+    pub(super) fn note_kept(&mut self, span: &OpenSpan) {
         self.stats.count(Metric::Sampled, span.spans());
         self.open += span.spans();
     }
@@ -241,35 +294,36 @@ impl Tracer {
 
     /// Ends a span and queues it. The span of a request that Envoy redirects internally waits for the second pass, which has to bear
     /// the mark that is returned.
-    pub fn end(&mut self, span: OpenSpan, request: &impl EndedRequest) -> Option<Mark> {
+    pub fn end(&mut self, mut span: OpenSpan, request: &dyn EndedRequest) -> Option<Mark> {
+        self.open_bytes = self.open_bytes.saturating_sub(span.size());
+        if span.headers().is_none() && !request.has_headers() {
+            self.probe.note_unreadable();
+        }
+        let is_let_go = match span.sampling() {
+            Sampling::Kept | Sampling::KeptBy(_) => false,
+            Sampling::Undecided => !self.may_be_kept(&mut span, request),
+            Sampling::Refused => true,
+        };
+        if is_let_go {
+            return None;
+        }
+        self.read_headers(&mut span, request);
         let values = self.outcomes.read(&span, request);
         let outcome = values.outcome();
         if !outcome.is_internal_redirect() {
-            self.finish(span, outcome);
+            self.finish(span, outcome, request);
             return None;
         }
         let mark = Mark(self.ids.number());
+        self.open_bytes += span.size();
         self.redirected.push(Redirected { mark, span, values, since: None });
         Some(mark)
     }
 
-    fn finish(&mut self, mut span: OpenSpan, outcome: Outcome<'_>) {
-        self.open_bytes = self.open_bytes.saturating_sub(span.size());
-        if let Sampling::Undecided(parent) = span.sampling() {
-            let input = SamplingInput {
-                trace_id: span.context().trace_id,
-                parent: parent.as_deref(),
-                headers: None,
-                request: None,
-                span_kind: self.span_kind,
-                attributes: &[],
-                now: None,
-            };
-            let facts = span.facts(outcome);
-            let kept = sampling::decide_at_end(self.sampler.as_ref(), &input, &facts);
-            let Some(trace_state) = kept else { return };
-            span.keep(trace_state);
-            self.note_kept(&span);
+    fn finish(&mut self, mut span: OpenSpan, outcome: Outcome<'_>, request: &dyn EndedRequest) {
+        self.ask_rules(&mut span, outcome, request);
+        if !span.is_kept() {
+            return;
         }
         self.open = self.open.saturating_sub(span.spans());
         let facts = span.facts(outcome);
@@ -278,12 +332,24 @@ impl Tracer {
         }
     }
 
+    fn give_up(&mut self, redirected: Redirected) {
+        let Redirected { span, values, .. } = redirected;
+        self.open_bytes = self.open_bytes.saturating_sub(span.size());
+        let outcome = values.outcome();
+        let start = span.start().map(|start| start.at).unwrap_or_default();
+        let gone = Gone { at: start + Duration::from_nanos(outcome.duration) };
+        self.finish(span, outcome, &gone);
+    }
+
     /// Queues a finished span. One that is too large for any batch is cut.
     fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
         let Self { conventions, queue, attributes, .. } = self;
         let links = open.links();
         attributes.clear();
         attributes.note_dropped(open.dropped_attributes());
+        if let Sampling::KeptBy(rule) = open.sampling() {
+            attributes.string(KEEP_RULE, rule.as_bytes());
+        }
         let description = conventions.describe(part.kind, facts, attributes);
         let mut pushed = queue.push(&finished(part, links, facts, &description, attributes));
         if pushed == Err(Refused::TooLarge) {
@@ -312,17 +378,23 @@ impl Tracer {
             now.saturating_sub(*it.since.get_or_insert(now)) < MAX_REDIRECT_WAIT
         };
         let given_up: Vec<_> = self.redirected.extract_if(.., |it| !waits(it)).collect();
-        for Redirected { span, values, .. } in given_up {
-            self.finish(span, values.outcome());
+        for redirected in given_up {
+            self.give_up(redirected);
         }
     }
 
     /// Ends all spans that wait for a second pass.
     pub(super) fn finish_redirected(&mut self) {
-        for Redirected { span, values, .. } in std::mem::take(&mut self.redirected) {
-            self.finish(span, values.outcome());
+        for redirected in std::mem::take(&mut self.redirected) {
+            self.give_up(redirected);
         }
     }
+}
+
+/// Whether a request has this header, with its secret.
+fn says(request: &impl RequestSource, header: &OperatorHeader) -> bool {
+    request.has_header(&header.name)
+        && request.header(&header.name).is_some_and(|value| header.is_said(&value))
 }
 
 /// A finished span.

@@ -1,25 +1,46 @@
 //! Whole ways through the tracer: a table of single requests (`ways.txt`), and what needs more than one.
 
 mod delivery;
+mod keep;
 mod several;
 mod ways;
 
 use super::*;
 use crate::config::Environment;
+use crate::envoy::expression::Expression;
 use crate::envoy::wire::HeaderMap;
+use crate::id::TraceId;
 use crate::otlp::gzip::tests::Native;
 use crate::outcome::EndedRequest;
-use crate::probe::{Body, RequestSource};
+use crate::probe::{Body, BucketName, RequestSource, Shared};
 use crate::propagation::changes::HeaderChange;
 use crate::span::OpenSpan;
 use harness::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+thread_local! {
+    /// What was compiled in this test.
+    static COMPILED: RefCell<Vec<String>> = RefCell::default();
+    /// The traces that a rule of this test has kept.
+    static KEPT_TRACES: RefCell<Vec<TraceId>> = RefCell::default();
+    /// What is left in the buckets of this test, in which nothing comes.
+    static ROOM: RefCell<BTreeMap<usize, u32>> = RefCell::default();
+}
+
+fn compiled(text: &str) -> Option<Expression> {
+    COMPILED.with_borrow_mut(|all| {
+        all.push(text.to_owned());
+        Expression::from_bytes(&u32::try_from(all.len() - 1).expect("few").to_le_bytes())
+    })
+}
 
 /// A tracer under a configuration, with ids that are the same in each run.
 fn tracer(json: &str) -> Tracer {
-    let config = Config::parse(json.as_bytes(), &Environment::default()).expect(json).config;
+    let config = Config::parse(json.as_bytes(), &Environment::default(), &compiled);
+    let config = config.expect(json).config;
     let resource = [("service.name".to_owned(), AttributeValue::String("shop".to_owned()))];
     Tracer::new(config, &resource, IdGenerator::from_seed([7; 32]), Box::new(Native))
 }
@@ -50,6 +71,10 @@ impl Request {
 }
 
 impl RequestSource for Request {
+    fn shared(&self) -> &dyn Shared {
+        &Process
+    }
+
     fn has_header(&self, name: &str) -> bool {
         self.asked.borrow_mut().push(format!("has {name}"));
         self.headers.iter().any(|(known, _)| known == name)
@@ -101,6 +126,8 @@ impl RequestSource for Request {
 #[derive(Debug)]
 struct Outcome {
     attributes: Vec<(String, String)>,
+    /// Its request headers, if they can still be read.
+    headers: Option<Vec<(String, String)>>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -124,7 +151,11 @@ fn outcome(attributes: &[(&str, &str)]) -> Outcome {
     let is_known = |name: &str| KNOWN.contains(&name) || name == "xds.listener_direction";
     assert!(attributes.iter().all(|(name, _)| is_known(name)), "{attributes:?}");
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Outcome { attributes: attributes.iter().map(owned).collect(), asked: RefCell::default() }
+    Outcome {
+        attributes: attributes.iter().map(owned).collect(),
+        headers: None,
+        asked: RefCell::default(),
+    }
 }
 
 impl Outcome {
@@ -134,7 +165,33 @@ impl Outcome {
     }
 }
 
+/// What the filters of a test share.
+struct Process;
+
+impl Shared for Process {
+    fn is_kept(&self, trace_id: TraceId) -> bool {
+        KEPT_TRACES.with_borrow(|kept| kept.contains(&trace_id))
+    }
+
+    fn note_kept(&self, trace_id: TraceId) {
+        KEPT_TRACES.with_borrow_mut(|kept| kept.push(trace_id));
+    }
+
+    fn take_spans(&self, bucket: BucketName, per_second: u32, wanted: u32) -> u32 {
+        ROOM.with_borrow_mut(|room| {
+            let room = room.entry(bucket as usize).or_insert(per_second);
+            let taken = wanted.min(*room);
+            *room -= taken;
+            taken
+        })
+    }
+}
+
 impl EndedRequest for Outcome {
+    fn shared(&self) -> &dyn Shared {
+        &Process
+    }
+
     fn attribute(&self, name: &str) -> Vec<u8> {
         const NUMBERS: [&str; 7] = [
             "request.time",
@@ -152,6 +209,35 @@ impl EndedRequest for Outcome {
             }
             value => value.unwrap_or_default().as_bytes().to_vec(),
         }
+    }
+
+    /// What an expression of [`crate::envoy::expression`] says of it, whose conditions are of the form `NAME == NUMBER`.
+    fn evaluate(&self, expression: Expression) -> Option<Vec<u8>> {
+        let place = u32::from_le_bytes(expression.to_bytes()) as usize;
+        let text = COMPILED.with_borrow(|all| all[place].clone());
+        let number = |name: &str| self.value(name).and_then(|it| it.parse::<u64>().ok());
+        let holds = |condition: &str| {
+            let (name, expected) = condition.split_once(" == ").expect("a condition");
+            number(name) == expected.trim().parse().ok()
+        };
+        let conditions = |text: &str| -> Vec<String> {
+            text.split('(').skip(1).filter_map(|it| Some(it.split_once("\n)")?.0.into())).collect()
+        };
+        let asked = if text.starts_with("true && ") { "any condition" } else { "condition" };
+        self.asked.borrow_mut().push(asked.to_owned());
+        let is_so = conditions(&text).iter().any(|it| holds(it));
+        Some(if is_so { b"?".to_vec() } else { Vec::new() })
+    }
+
+    fn has_headers(&self) -> bool {
+        self.headers.is_some()
+    }
+
+    fn headers(&self) -> HeaderMap {
+        self.asked.borrow_mut().push("all headers".to_owned());
+        let pairs = self.headers.iter().flatten();
+        let pairs: Vec<_> = pairs.map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        HeaderMap::of(&pairs)
     }
 
     fn now(&self) -> Duration {

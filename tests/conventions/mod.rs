@@ -71,6 +71,7 @@ const GRPC: &[Row] = &[
 
 const ENVOY: &[Row] = &[
     ("envoy.cluster_name", Text, Optional),
+    ("envoy.keep_rule", Text, Optional),
     ("envoy.request_attempt_count", Int, Optional),
     ("envoy.response_code_details", Text, Optional),
     ("envoy.response_flags", Texts, Optional),

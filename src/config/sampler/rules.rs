@@ -21,9 +21,9 @@ const PARENTS: &Words<Parent> =
     &[("none", Parent::None), ("remote", Parent::Remote), ("local", Parent::Local)];
 
 /// Reads what is said of a condition.
-type Read = fn(&Cursor<'_>) -> Result<Condition, ConfigError>;
+pub(in crate::config) type Read = fn(&Cursor<'_>) -> Result<Condition, ConfigError>;
 
-const CONDITIONS: &Words<Read> = &[
+pub(in crate::config) const CONDITIONS: &Words<Read> = &[
     ("attribute_values", values),
     ("attribute_patterns", patterns),
     ("span_kinds", span_kinds),

@@ -4,7 +4,7 @@
 pub(super) mod agreement;
 mod documented;
 
-use super::parse;
+use super::{parse, with_variables};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ const SCHEMA: &str = include_str!("../../../envoy/otel-proxy-wasm.schema.json");
 /// A rule that a schema can't say.
 struct Beyond {
     reason: &'static str,
-    /// Where the parser's refusal points.
+    /// Where the parser's refusal points. In a list, the first item stands for all.
     place: &'static str,
     /// Whether a document breaks it there. Documents that break another rule there are the schema's affair.
     breaks: fn(&Value) -> bool,
@@ -66,6 +66,16 @@ const BEYOND_A_SCHEMA: &[Beyond] = &[
         breaks: |document| has_encoded_header(document, "otlp_grpc"),
         example: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_grpc": {"headers_list": "a=%0a"}}}}]}}"#,
     },
+    Beyond {
+        reason: "what an expression is",
+        place: "envoy.keep[0].condition",
+        breaks: |document| {
+            let rules = document.pointer("/envoy/keep").and_then(Value::as_array);
+            let mut conditions = rules.into_iter().flatten().map(|rule| text(rule, "/condition"));
+            conditions.any(|condition| super::compiled(condition).is_none())
+        },
+        example: r#"{"envoy": {"keep": [{"condition": "response.code == (5"}]}}"#,
+    },
 ];
 
 /// Whether the list of headers of an exporter has percent-encoded characters.
@@ -93,6 +103,11 @@ fn validator() -> Validator {
 
 /// The rule that a schema can't say and this document was refused for, if that is why it was.
 fn beyond_a_schema(document: &Value, refusal: &str) -> Option<&'static Beyond> {
+    let digit = |it: char| it.is_ascii_digit();
+    let in_first_item = refusal
+        .split_once('[')
+        .map(|(list, rest)| format!("{list}[0{}", rest.trim_start_matches(digit)));
+    let refusal = in_first_item.as_deref().unwrap_or(refusal);
     BEYOND_A_SCHEMA.iter().find(|rule| {
         refusal.strip_prefix(rule.place).is_some_and(|rest| rest.starts_with(": "))
             && (rule.breaks)(document)
@@ -107,7 +122,18 @@ fn read(document: &str) -> Value {
 #[derive(Clone, Debug)]
 enum Step {
     Key(String),
-    FirstItem,
+    /// An item that has beside what it is about what the schema's example of an item has.
+    FirstItem(Value),
+}
+
+/// An object with what an example has and it has not.
+fn filled_up(mut value: Value, example: &Value) -> Value {
+    if let (Some(members), Some(example)) = (value.as_object_mut(), example.as_object()) {
+        for (key, member) in example {
+            members.entry(key).or_insert_with(|| member.clone());
+        }
+    }
+    value
 }
 
 /// A place in a document and what the schema says of it.
@@ -124,7 +150,7 @@ impl Place<'_> {
     fn document(&self, value: Value) -> String {
         let wrapped = self.path.iter().rev().fold(value, |value, step| match step {
             Step::Key(key) => json!({ key: value }),
-            Step::FirstItem => json!([value]),
+            Step::FirstItem(example) => json!([filled_up(value, example)]),
         });
         wrapped.to_string()
     }
@@ -134,7 +160,7 @@ impl Place<'_> {
         self.path.iter().fold(String::new(), |path, step| match step {
             Step::Key(key) if path.is_empty() => key.clone(),
             Step::Key(key) => format!("{path}.{key}"),
-            Step::FirstItem => format!("{path}[0]"),
+            Step::FirstItem(_) => format!("{path}[0]"),
         })
     }
 
@@ -187,7 +213,8 @@ fn places(schema: &Value) -> Vec<Place<'_>> {
             enter(schema, property, with(Step::Key(key.clone())), &entered, places);
         }
         if named["items"].is_object() {
-            enter(schema, &named["items"], with(Step::FirstItem), &entered, places);
+            let step = Step::FirstItem(named["items"]["examples"][0].clone());
+            enter(schema, &named["items"], with(step), &entered, places);
         }
         places.push(Place { path, here, named });
     }
@@ -353,7 +380,8 @@ fn what_people_copy_is_taken() {
 }
 
 fn assert_taken(validator: &Validator, document: &str) {
-    parse(document).expect(document);
+    let secrets = ["FORCE_SECRET", "EXPLAIN_SECRET"].map(|name| (name, "a secret of its own"));
+    with_variables(document, &secrets).expect(document);
     let value = read(document);
     let errors: Vec<_> = validator.iter_errors(&value).map(|it| it.to_string()).collect();
     assert_eq!(errors, Vec::<String>::new(), "{document}");

@@ -74,7 +74,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 
 /// All that is said of a configuration.
 fn messages(document: &[u8], variables: &[(&str, &str)]) -> Vec<String> {
-    match Config::parse(document, &environment(variables)) {
+    match Config::parse(document, &environment(variables), &super::compiled) {
         Ok(parsed) => parsed.warnings,
         Err(error) => vec![error.to_string()],
     }
@@ -174,8 +174,10 @@ fn wherever_a_secret_stands_no_message_shows_it() {
                 for document in documents.chain(renamed(&document, &place, text)) {
                     let document = document.to_string();
                     no_leak(&document, &[]);
-                    refused +=
-                        usize::from(Config::parse(document.as_bytes(), &environment(&[])).is_err());
+                    refused += usize::from(
+                        Config::parse(document.as_bytes(), &environment(&[]), &super::compiled)
+                            .is_err(),
+                    );
                 }
             }
         }

@@ -6,10 +6,9 @@ use crate::envoy::headers::Headers;
 use crate::id::{SpanId, TraceId};
 use crate::otlp::Link;
 use crate::probe::{HeaderNeeds, Needs, TimeNeed};
-use crate::sampling::{ParentBased, Probability, SamplingInput, Threshold, Verdict};
-use crate::semconv::Facts;
+use crate::sampling::{ParentBased, Probability, SamplingInput, Verdict};
 use crate::semconv::request::RequestProtocol;
-use crate::span::{Identity, Sampling};
+use crate::span::{Identity, RequestHead, Sampling};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -21,7 +20,7 @@ fn spans(tracer: &mut Tracer) -> Vec<Span> {
 }
 
 /// The traceparent that a request goes on with.
-fn traceparent(started: &Started<'_>) -> String {
+pub(super) fn traceparent(started: &Started<'_>) -> String {
     let (_, change) = changes(started.changes).remove(0);
     change.split(' ').next_back().expect("a value").to_owned()
 }
@@ -203,7 +202,7 @@ fn what_a_request_is_does_not_change_where_its_path_is_cut() {
         let mut tracer = tracer(json);
         let headers = [(":method", "POST"), (":path", path), ("content-type", "application/grpc")];
         let span = start(&mut tracer, &Request::new(&headers));
-        assert_eq!(span.is_grpc(), is_grpc, "{reason}, at its start");
+        assert_eq!(span.may_be_grpc(), is_grpc, "{reason}, at its start");
         tracer.end(span, &outcome(&[("response.code", "200")]));
         let span = spans(&mut tracer).remove(0);
         let rpc = span.text("rpc.method");
@@ -380,73 +379,6 @@ fn names_are_bounded() {
     }
 }
 
-/// Keeps what fails, with a probability of one half.
-#[derive(Debug)]
-struct Failures;
-
-impl Sampler for Failures {
-    fn decide(&self, _: &SamplingInput<'_>) -> Verdict {
-        Verdict::Undecided
-    }
-
-    fn decide_at_end(&self, _: &SamplingInput<'_>, facts: &Facts<'_>) -> Option<Probability> {
-        let half = Probability::Decided(Threshold::from_ratio(0.5).expect("a ratio"));
-        facts.status.is_some_and(|code| code >= 500).then_some(half)
-    }
-}
-
-#[test]
-fn a_request_may_be_decided_at_its_end() {
-    let cases = [
-        (None, "200", None, "let go"),
-        (None, "503", Some("ot=th:8"), "kept"),
-        (Some("a=1,ot=th:4;x:y"), "503", Some("ot=th:8;x:y,a=1"), "kept, with a tracestate"),
-    ];
-    for (state, code, kept, reason) in cases {
-        let mut tracer = tracer("{}");
-        tracer.sampler = Box::new(Failures);
-        let mut headers: Vec<_> = state.map(|state| ("tracestate", state)).into_iter().collect();
-        if state.is_some() {
-            headers.push(("traceparent", PARENT));
-        }
-        let started = tracer.start(&Request::get(&headers));
-        let changes = changes(started.changes);
-        let flags = if state.is_some() { "-00" } else { "-02" };
-        assert!(changes[0].1.ends_with(flags), "{reason}: not sampled, so far: {changes:?}");
-        assert!(!changes.iter().any(|it| it.1.contains("th:")), "{reason}: nothing is promised");
-        let span = started.span.expect("it may be kept");
-        assert_eq!(tracer.held().open, 0, "{reason}: nothing would be lost");
-        let before = counters(&mut tracer);
-        assert_eq!(before, [("otel.sdk.span.started", 1)], "{reason}");
-        tracer.end(span, &outcome(&[("response.code", code)]));
-        assert_eq!(tracer.held().open, 0, "{reason}");
-        let counted = counters(&mut tracer);
-        let expected: &[_] = match kept {
-            None => &[],
-            Some(_) => &[("otel.sdk.span.sampled", 1), ("otel.sdk.exporter.span.queued", 1)],
-        };
-        assert_eq!(counted, expected, "{reason}");
-        let spans = spans(&mut tracer);
-        assert_eq!(spans.first().map(|it| it.span.trace_state.as_str()), kept, "{reason}");
-    }
-}
-
-#[test]
-fn a_delegate_may_be_undecided() {
-    let mut tracer = tracer("{}");
-    let root = Box::new(Failures);
-    tracer.sampler = Box::new(ParentBased { root, ..ParentBased::with_root(Failures) });
-    for (parent, code, kept) in
-        [(None, "503", true), (None, "200", false), (Some(PARENT), "200", true)]
-    {
-        let headers: Vec<_> = parent.map(|it| ("traceparent", it)).into_iter().collect();
-        let span = start(&mut tracer, &Request::get(&headers));
-        let before = tracer.held().queued;
-        tracer.end(span, &outcome(&[("response.code", code)]));
-        assert_eq!(tracer.held().queued > before, kept, "{parent:?}, {code}");
-    }
-}
-
 /// Keeps what it can see all of that it has asked for.
 #[derive(Debug)]
 struct Inquisitive;
@@ -488,7 +420,7 @@ fn a_sampler_sees_what_it_asks_for() {
     }
 }
 
-fn context(byte: u8, state: &str) -> SpanContext {
+pub(super) fn context(byte: u8, state: &str) -> SpanContext {
     SpanContext {
         trace_id: TraceId::from_bytes([1; 16]).expect("valid"),
         span_id: SpanId::from_bytes([byte; 8]).expect("valid"),
@@ -506,7 +438,8 @@ fn a_span_may_have_two_sides_and_links() {
     let names = [":method", ":authority", ":scheme"].into_iter().collect();
     let headers = [(":method", "GET"), (":authority", "shop"), (":scheme", "http")];
     let headers = Headers::select(HeaderMap::of(&headers), &names);
-    let span = OpenSpan::new(identity, parent, Sampling::Kept, headers, RequestProtocol::Http);
+    let head = RequestHead { headers, protocol: RequestProtocol::Http };
+    let span = OpenSpan::new(identity, parent, Sampling::Kept, Some(head));
     let span = span.linked(vec![Link { context: context(7, "b=2") }]);
     assert_eq!(span.context().span_id, context(3, "").span_id, "the upstream gets the client's");
     assert_eq!(span.spans(), 2);
@@ -527,17 +460,4 @@ fn a_span_may_have_two_sides_and_links() {
         assert_eq!((link.trace_state.as_str(), link.flags), ("b=2", 0x301));
         assert_eq!(span.span.trace_state, "a=1");
     }
-}
-
-#[test]
-fn both_sides_that_are_kept_at_the_end_say_so() {
-    let mut tracer = tracer("{}");
-    tracer.sampler = Box::new(Failures);
-    let identity = Identity::ServerAndClient { server: context(2, ""), client: context(3, "") };
-    let headers = Headers::default();
-    let undecided = Sampling::Undecided(None);
-    let span = OpenSpan::new(identity, None, undecided, headers, RequestProtocol::Http);
-    tracer.end(span, &outcome(&[("response.code", "500")]));
-    let states: Vec<_> = spans(&mut tracer).iter().map(|it| it.span.trace_state.clone()).collect();
-    assert_eq!(states, ["ot=th:8", "ot=th:8"]);
 }

@@ -109,7 +109,7 @@ fn seen(case: &Case) -> BTreeMap<String, String> {
     }
     if let Some(mut span) = span {
         let values: Vec<_> = case.outcome.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        if span.is_grpc() {
+        if span.may_be_grpc() {
             let status = case.trailers.iter().find(|(name, _)| name == "grpc-status");
             if let Some((_, status)) = status {
                 span.note_grpc_status(status.as_bytes());

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod envoy;
 pub mod native;
 pub mod receiver;
+pub mod service;
 pub mod span;
 pub mod stage;
 pub mod statistics;
@@ -25,7 +26,7 @@ pub use span::Span;
 pub use stage::Stage;
 pub use tempfile::TempDir;
 pub use traffic::Traffic;
-pub use upstream::Upstream;
+pub use upstream::{Seen, Upstream};
 
 use anyhow::{Context, Result};
 use std::net::Ipv4Addr;

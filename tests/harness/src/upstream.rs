@@ -151,17 +151,22 @@ impl Upstream {
     }
 
     fn note<B>(&self, request: &Request<B>, length: usize) {
-        let seen = Seen {
-            method: request.method().to_string(),
-            path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
-            headers: request.headers().clone(),
-            length,
-        };
+        let seen = Seen::of(request, length);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     }
 }
 
 impl Seen {
+    /// A request whose body is so long.
+    pub(crate) fn of<B>(request: &Request<B>, length: usize) -> Self {
+        Self {
+            method: request.method().to_string(),
+            path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+            headers: request.headers().clone(),
+            length,
+        }
+    }
+
     /// The value of a header; empty if there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> String {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Documents that have everything between them.
-pub(in crate::config::tests) const DOCUMENTS: [&str; 5] = [
+pub(in crate::config::tests) const DOCUMENTS: [&str; 6] = [
     include_str!("../complete.json"),
     r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_grpc": {
         "endpoint": "https://c:4317", "headers": [{"name": "a", "value": "b"}], "headers_list": "c=d",
@@ -30,10 +30,15 @@ pub(in crate::config::tests) const DOCUMENTS: [&str; 5] = [
             {"attribute_patterns": {"key": "http.request.header.x-tenant", "included": ["a*"], "excluded": ["a?"]},
                 "span_kinds": ["server"], "parent": ["none", "remote"], "sampler": {"always_on": {}}},
             {"sampler": {"probability": {"ratio": 0.5}}}]}}}}}}}}}"#,
+    r#"{"envoy": {"keep": [
+        {"error": null, "attribute_values": {"key": "url.path", "values": ["/a"]}, "span_kinds": ["server"], "parent": ["none"]},
+        {"slower_than": 1000, "attribute_patterns": {"key": "url.path", "included": ["/api/*"], "excluded": ["/api/a"]}},
+        {"condition": "response.code == 429 && (true)", "ratio": 0.1, "name": "throttled"},
+        {"callee_kept": null}, {"callee_kept": {"tell_caller": true}}]}}"#,
 ];
 
 /// Keys that nothing in the schema has: of OpenTelemetry's, of what is planned, and of nobody.
-const UNKNOWN: [&str; 6] = ["meter_provider", "tls", "keep", "Envoy", "schema", ""];
+const UNKNOWN: [&str; 6] = ["meter_provider", "tls", "routes", "Envoy", "schema", ""];
 
 /// All values in a value, as JSON pointers.
 pub(in crate::config::tests) fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
@@ -115,6 +120,8 @@ fn values() -> Vec<Value> {
         json!(1024),
         json!(600_000),
         json!(600_001),
+        json!(86_400_000),
+        json!(86_400_001),
         json!(u64::MAX),
         json!(i64::MIN),
         json!(9.3e18),
@@ -145,6 +152,7 @@ fn values() -> Vec<Value> {
         json!("a b=1"),
         json!("x y"),
         json!("$$"),
+        json!("(a"),
         json!("a $ b"),
         json!("${NUMBER}"),
         json!("${env:NUMBER:-x}"),
@@ -172,6 +180,9 @@ fn values() -> Vec<Value> {
         json!([{}]),
         json!([{"name": "a", "value": 1, "type": "int"}]),
         json!([{"baggage": {}}]),
+        json!([{"error": {}, "slower_than": null}]),
+        json!(vec![json!({"error": null}); 64]),
+        json!(vec![json!({"error": null}); 65]),
         json!([{"batch": {}}, {"batch": {}}]),
         json!({}),
         json!({"always_off": null}),

@@ -42,7 +42,7 @@ fn without_comments(document: &str) -> String {
 fn values<'a>(document: &'a Value, path: &[Step]) -> Vec<&'a Value> {
     path.iter().fold(vec![document], |values, step| match step {
         Step::Key(key) => values.into_iter().filter_map(|value| value.get(key)).collect(),
-        Step::FirstItem => {
+        Step::FirstItem(_) => {
             values.into_iter().filter_map(Value::as_array).flatten().collect::<Vec<_>>()
         }
     })

@@ -1,0 +1,74 @@
+//! Expressions over Envoy's attributes (CEL), which the host compiles once and evaluates for a request.
+//!
+//! Who asks them, and when, is not known here.
+
+/// An expression that the host has compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expression([u8; 4]);
+
+/// Compiles an expression: none if it is not one, or the host has no such thing.
+pub type Compile<'a> = dyn Fn(&str) -> Option<Expression> + 'a;
+
+impl Expression {
+    /// The name that the host gave it, in the host's layout.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// In the host's layout.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 4] {
+        self.0
+    }
+}
+
+/// What is empty where none of these conditions holds, and `?` or an error where one does. An empty value costs less than any other: the host
+/// has nothing to hand over.
+#[must_use]
+pub fn none_of(conditions: &[&str]) -> String {
+    let mut text = "true".to_owned();
+    for condition in conditions {
+        text.push_str(" && !");
+        text.push_str(&within(condition));
+    }
+    text.push_str(" ? '' : '?'");
+    text
+}
+
+/// What is empty of a response whose status, in the callback of its headers, is no server's failure.
+pub const NO_FAILURE: &str = "response.headers[':status'] < '500' ? '' : '?'";
+
+/// What is `?` where a condition holds, and empty where it does not.
+#[must_use]
+pub fn holds(condition: &str) -> String {
+    format!("{} ? '?' : ''", within(condition))
+}
+
+/// An expression within another one. It may end in a comment.
+fn within(expression: &str) -> String {
+    format!("({expression}\n)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_stand_within_one_expression() {
+        let text = none_of(&["a || b", "c // why"]);
+        assert_eq!(text, "true && !(a || b\n) && !(c // why\n) ? '' : '?'");
+        assert_eq!(holds("a || b"), "(a || b\n) ? '?' : ''");
+    }
+
+    #[test]
+    fn a_name_has_four_bytes() {
+        let cases: [(&[u8], bool); 4] =
+            [(&[1, 0, 0, 0], true), (&[], false), (&[1], false), (&[1, 0, 0, 0, 0], false)];
+        for (bytes, is_name) in cases {
+            let expression = Expression::from_bytes(bytes);
+            assert_eq!(expression.is_some(), is_name, "{bytes:?}");
+            assert!(expression.is_none_or(|it| it.to_bytes() == bytes), "{bytes:?}");
+        }
+    }
+}

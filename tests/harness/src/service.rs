@@ -1,0 +1,67 @@
+//! A service of a test's own: what it answers is the test's business.
+
+use crate::upstream::Seen;
+use anyhow::Result;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Starts a service on a free port, which it gives: `answer` says what is answered, over HTTP/1.1 and HTTP/2. It ends with the runtime.
+///
+/// # Errors
+/// No port is free.
+pub async fn serve<F, A>(answer: F) -> Result<u16>
+where
+    F: Fn(Seen) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<Answer>> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                let service = service_fn(|request| {
+                    let answer = Arc::clone(&answer);
+                    async move { respond(answer.as_ref(), request).await }
+                });
+                let server = auto::Builder::new(TokioExecutor::new());
+                // A client that goes away is no concern of ours.
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Ok(port)
+}
+
+async fn respond<F, A>(answer: &F, request: Request<Incoming>) -> Result<Response<Full<Bytes>>>
+where
+    F: Fn(Seen) -> A,
+    A: Future<Output = Result<Answer>>,
+{
+    let (head, body) = request.into_parts();
+    let length = body.collect().await?.to_bytes().len();
+    let Answer { status, headers } =
+        answer(Seen::of(&Request::from_parts(head, ()), length)).await?;
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    Ok(response.body(Full::new(Bytes::from_static(b"hello")))?)
+}
