@@ -23,6 +23,7 @@ mod list;
 mod outcome;
 mod propagator;
 mod resource;
+mod routes;
 mod sampler;
 mod shown;
 mod substitution;
@@ -42,6 +43,7 @@ use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
+use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use environment::Variables;
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub exporter: ExporterConfig,
     /// `instrumentation/development.general`.
     pub http: HttpConfig,
+    /// `envoy.routes`, `envoy.route_name_is_template`.
+    pub routes: Routes,
     /// `envoy.max_open_bytes`.
     pub max_open_bytes: usize,
     /// `envoy.span_kind`.

@@ -10,8 +10,10 @@ pub mod facts;
 pub mod forwarded;
 pub mod grpc;
 pub mod held;
+pub mod name;
 pub mod redaction;
 pub mod request;
+pub mod route;
 mod stable;
 pub mod start;
 pub mod target;
@@ -25,7 +27,10 @@ use crate::envoy::connections::TrafficDirection;
 use crate::envoy::node::Node;
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};
+use name::SpanName;
+use route::Routes;
 use std::borrow::Cow;
+use std::rc::Rc;
 
 /// Which attributes are written of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub struct HttpConfig {
     pub client: HttpSpanConfig,
     /// Query parameters whose values are replaced. Case-sensitive.
     pub sensitive_query_parameters: Vec<String>,
+    /// What a span is called that has all attributes in it.
+    pub span_name: Option<SpanName>,
 }
 
 /// What of [`HttpConfig`] differs between the kinds.
@@ -90,12 +97,14 @@ pub const KNOWN_METHODS: &[&str] =
 #[derive(Debug)]
 pub struct Conventions {
     http: HttpConfig,
+    routes: Rc<Routes>,
 }
 
 /// What a span has beside attributes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Description<'a> {
-    /// The method, or `HTTP` for one that isn't known; for gRPC the RPC's method, or `grpc`. At most 256 characters.
+    /// The method, or `HTTP` for one that isn't known, and the route if there is one; for gRPC the RPC's method, or `grpc`; or as
+    /// configured. At most 256 characters.
     pub name: Cow<'a, str>,
     /// Whether it failed.
     pub status: SpanStatus,
@@ -104,8 +113,14 @@ pub struct Description<'a> {
 impl Conventions {
     /// The conventions under this configuration.
     #[must_use]
-    pub fn new(http: HttpConfig) -> Self {
-        Self { http }
+    pub fn new(http: HttpConfig, routes: Rc<Routes>) -> Self {
+        Self { http, routes }
+    }
+
+    /// What gives requests their routes.
+    #[must_use]
+    pub fn routes(&self) -> Rc<Routes> {
+        Rc::clone(&self.routes)
     }
 
     /// The request headers that matter to a span.
@@ -115,9 +130,13 @@ impl Conventions {
         RequestHeaders::NAMES.into_iter().chain(captured.map(String::as_str))
     }
 
-    /// What has to be held of a header's value whose attributes have at most so many bytes each: see [`held::value`].
+    /// What has to be held of a header's value whose attributes have at most so many bytes each: see [`held::value`]. Of a path that was cut,
+    /// the route could be another one.
     #[must_use]
     pub fn held<'a>(&self, name: &[u8], value: &'a [u8], limit: usize) -> Cow<'a, [u8]> {
+        if !self.routes.is_empty() && name == b":path" {
+            return Cow::Borrowed(value);
+        }
         held::value(name, value, &self.http.sensitive_query_parameters, limit)
     }
 
@@ -148,6 +167,7 @@ fn put(attributes: &mut Attributes, key: &str, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::semconv::route::{RouteNames, Template};
 
     #[test]
     fn the_kind_follows_the_listener_unless_the_node_is_a_gateway() {
@@ -168,6 +188,31 @@ mod tests {
         for (setting, id, direction, expected, reason) in cases {
             let node = Node::of(&[("xds/node/id", id)]);
             assert_eq!(setting.on(&node).kind(direction), expected, "{reason}: {setting:?} {id}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_held_whole_where_it_has_to_be_matched() {
+        let of_kind = || HttpSpanConfig {
+            request_captured_headers: Vec::new(),
+            response_captured_headers: Vec::new(),
+            known_methods: Vec::new(),
+        };
+        let http = || HttpConfig {
+            server: of_kind(),
+            client: of_kind(),
+            sensitive_query_parameters: Vec::new(),
+            span_name: None,
+        };
+        let template = Template::parse("/{a}/b", Vec::new()).expect("a template");
+        let routes = Routes::new(vec![template], RouteNames::Names).expect("one");
+        let path = format!("/{}/b", "a".repeat(2000));
+        let cases =
+            [(routes, path.len(), "with templates"), (Routes::default(), 1024, "without any")];
+        for (routes, expected, reason) in cases {
+            let conventions = Conventions::new(http(), Rc::new(routes));
+            let held = |name: &str| conventions.held(name.as_bytes(), path.as_bytes(), 5).len();
+            assert_eq!((held(":path"), held("user-agent")), (expected, 1024), "{reason}");
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::otlp::{Link, Parent, SpanKind};
 use crate::semconv::Facts;
 use crate::semconv::grpc::StatusCode;
 use crate::semconv::request::RequestProtocol;
+use crate::semconv::route::Routes;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -341,11 +342,12 @@ impl OpenSpan {
 
     /// All that is known, now that the outcome is.
     #[must_use]
-    pub fn facts<'a>(&'a self, outcome: Outcome<'a>) -> Facts<'a> {
+    pub fn facts<'a>(&'a self, outcome: Outcome<'a>, routes: &'a Routes) -> Facts<'a> {
         const NONE: &Headers = &Headers::NONE;
         let protocol = self.protocol().unwrap_or(RequestProtocol::Http);
         let headers = self.headers().unwrap_or(NONE);
         Facts::read(protocol, headers, &self.response_headers, self.grpc_status, outcome)
+            .routed(routes)
     }
 }
 

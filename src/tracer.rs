@@ -32,6 +32,7 @@ use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
 use clock::UnixClock;
 use request::Redirected;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The tracer of one root context: all requests of one worker under one configuration.
@@ -91,7 +92,7 @@ impl Tracer {
         zlib: Box<dyn Zlib>,
     ) -> Self {
         let (propagators, sampler) = (config.propagators, config.sampler);
-        let conventions = Conventions::new(config.http);
+        let conventions = Conventions::new(config.http, Rc::new(config.routes));
         let needs = propagators.needs().and(sampler.needs());
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));

@@ -125,6 +125,11 @@ async fn names_and_types_are_those_of_the_conventions_with_the_filter_alone() ->
     assert_eq!(native.span.name, "ingress");
     assert_eq!(native.text("http.status_code").as_deref(), Some("404"), "a text, of an old name");
     assert_eq!(native.int("http.response.status_code"), None);
+    let routes = json!({"envoy": {"routes": ["/users/{id}"]}}).to_string();
+    let stage = Stage::start(|edge| edge.filter("ingress", &routes)).await?;
+    Call::get("/users/7").send(&Http::One, stage.port()).await?;
+    let spans = stage.collector.wait_for_spans(1).await?;
+    assert_eq!(spans[0].span.name, "GET /users/{id}", "with a template");
     Ok(())
 }
 

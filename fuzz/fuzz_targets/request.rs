@@ -23,7 +23,7 @@ use prost::Message;
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let (headers, response_headers, outcome, status) = input;
     let config = Config::parse(b"{}", &Environment::default(), &|_| None).expect("valid").config;
-    let conventions = Conventions::new(config.http);
+    let conventions = Conventions::new(config.http, config.routes.into());
     let names = conventions.request_headers().collect();
     let [of_request, of_response] = [&headers, &response_headers]
         .map(|map| Headers::select(HeaderMap::new(map.clone()), &names));

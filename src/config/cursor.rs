@@ -69,8 +69,9 @@ impl<'a> Cursor<'a> {
         self.refuse_found(&shown::number(self.value), accepted)
     }
 
+    /// An error about what is wrong with this value; no part of it stands in that.
     #[inline(never)] // As `opened`.
-    fn refuse_found(&self, found: &str, accepted: &str) -> ConfigError {
+    pub(super) fn refuse_found(&self, found: &str, accepted: &str) -> ConfigError {
         ConfigError::new(&self.path, &format!("found {found}; accepted: {accepted}"))
     }
 

@@ -8,7 +8,8 @@ use super::error::ConfigError;
 use super::value::{Value, boolean};
 use super::words::{Words, joined};
 use super::{
-    Config, batch, exporter, instrumentation, keep, limits, outcome, propagator, resource, sampler,
+    Config, batch, exporter, instrumentation, keep, limits, outcome, propagator, resource, routes,
+    sampler,
 };
 use crate::batch::BatchLimits;
 use crate::envoy::expression::Compile;
@@ -17,6 +18,7 @@ use crate::otlp::attributes::SpanLimits;
 use crate::outcome::OutcomeConfig;
 use crate::propagation::Unsampled;
 use crate::sampling::Sampler;
+use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
 
@@ -113,6 +115,7 @@ fn read_root(
         batch: envoy.batch,
         exporter: envoy.exporter,
         http,
+        routes: envoy.routes,
         max_open_bytes: envoy.max_open_bytes,
         span_kind: envoy.span_kind,
         unsampled: envoy.unsampled,
@@ -145,6 +148,7 @@ fn tracer_provider<'a>(
 
 /// What `envoy` says, and the processor, of which it says a part.
 struct EnvoyKey {
+    routes: Routes,
     span_kind: SpanKindSetting,
     max_open_bytes: usize,
     unsampled: Unsampled,
@@ -161,12 +165,13 @@ fn envoy(
     http: &mut HttpConfig,
     variables: &mut Variables<'_>,
 ) -> Result<EnvoyKey, ConfigError> {
-    envoy.unsupported(&["incoming", "outgoing", "attributes", "routes", "semconv", "expose"]);
+    envoy.unsupported(&["incoming", "outgoing", "attributes", "semconv", "expose"]);
     let cluster = exporter::cluster(envoy)?;
     let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &["server_and_client"])?;
     let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;
     let unsampled = propagator::unsampled(envoy)?;
-    let outcome = outcome::read(envoy)?;
+    let mut outcome = outcome::read(envoy)?;
+    let routes = routes::read(envoy, http, &mut outcome)?;
     instrumentation::redact_common_secrets(envoy, http)?;
     let telemetry_exports = match envoy.take_bool("trace_telemetry_exports")? {
         Some(true) => TelemetryExports::Traced,
@@ -177,6 +182,7 @@ fn envoy(
         Ok((batch, exporter::read(cluster, processor, envoy, variables)?))
     })?;
     Ok(EnvoyKey {
+        routes,
         span_kind: span_kind.unwrap_or(SpanKindSetting::Auto),
         max_open_bytes: max_open_bytes.unwrap_or(OPEN_BYTES),
         unsampled,

@@ -47,6 +47,7 @@ fn general(general: &mut Object<'_>) -> Result<HttpConfig, ConfigError> {
         server,
         client,
         sensitive_query_parameters: sensitive.unwrap_or_else(|| owned(SENSITIVE_QUERY_PARAMETERS)),
+        span_name: None,
     })
 }
 
@@ -60,6 +61,11 @@ fn http_span(settings: &mut Object<'_>) -> Result<HttpSpanConfig, ConfigError> {
         response_captured_headers: response.unwrap_or_default(),
         known_methods: methods.unwrap_or_else(|| owned(KNOWN_METHODS)),
     })
+}
+
+/// A list of methods.
+pub(super) fn methods(list: &Cursor<'_>) -> Result<Vec<String>, ConfigError> {
+    texts(list, method)
 }
 
 /// The name of a header, in lowercase.
@@ -86,7 +92,15 @@ fn take_texts(
     key: &'static str,
     read: fn(&Cursor<'_>) -> Result<String, ConfigError>,
 ) -> Result<Option<Vec<String>>, ConfigError> {
-    let Some(list) = object.take(key) else { return Ok(None) };
+    object.take(key).map(|list| texts(&list, read)).transpose()
+}
+
+/// A list of texts, each as `read` gives it, without repetitions.
+#[inline(never)]
+fn texts(
+    list: &Cursor<'_>,
+    read: fn(&Cursor<'_>) -> Result<String, ConfigError>,
+) -> Result<Vec<String>, ConfigError> {
     let mut texts = Vec::new();
     for item in list.items()? {
         let text = read(&item)?;
@@ -94,7 +108,7 @@ fn take_texts(
             texts.push(text);
         }
     }
-    Ok(Some(texts))
+    Ok(texts)
 }
 
 #[inline(never)]

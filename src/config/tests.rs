@@ -8,6 +8,7 @@ use crate::export::protocol::{Compression, Protocol};
 use crate::outcome::StartTime;
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{AlwaysOn, ParentBased, Threshold, TraceIdRatio};
+use crate::semconv::name::SpanName;
 use std::time::Duration;
 
 mod meanings;
@@ -123,6 +124,16 @@ fn every_key_is_read() {
     assert_eq!(config.exporter.retry.max_interval, Duration::from_secs(3));
     assert_eq!(config.exporter.retry.max_elapsed_time, Duration::from_secs(20));
     assert_eq!(config.exporter.cluster, "outbound|4318||otel");
+    let route = |method: &str, path: &str, name: &str| -> Option<String> {
+        let [method, path] = [method, path].map(str::as_bytes);
+        config.routes.of(method, path, name.as_bytes()).map(str::to_owned)
+    };
+    assert_eq!(route("GET", "/users/7", "/users").as_deref(), Some("/users/{id}"));
+    assert_eq!(route("PUT", "/orders/7/items", "").as_deref(), Some("/orders/{id}/items"));
+    assert_eq!(route("POST", "/orders/7/items", ""), None);
+    assert_eq!(route("GET", "/static/a/b", "").as_deref(), Some("/static/{*path}"));
+    assert_eq!(route("GET", "/", "/carts/{id}").as_deref(), Some("/carts/{id}"));
+    assert_eq!(config.http.span_name, SpanName::parse("to {server.address}"));
     assert_eq!(config.max_open_bytes, 1_000_000);
     assert_eq!(config.span_kind, SpanKindSetting::Client);
     assert_eq!(config.unsampled, Unsampled::PassThrough);
@@ -169,6 +180,27 @@ fn details_are_named_as_in_spans() {
     for (json, details, reason) in cases {
         let config = parse(&format!(r#"{{"envoy": {{"details": {json}}}}}"#)).expect(reason);
         assert_eq!(config.outcome, OutcomeConfig { details, ..all }, "{reason}");
+    }
+}
+
+#[test]
+fn details_that_names_need_are_read_all_the_same() {
+    let route = Details::NONE.with(Detail::RouteName);
+    for (details, name, expected) in [
+        (r#""failures""#, r#""route_name_is_template": true"#, route),
+        (r#""failures""#, r#""route_name_is_template": false"#, Details::NONE),
+        (
+            r#"["envoy.cluster_name"]"#,
+            r#""route_name_is_template": true"#,
+            route.with(Detail::ClusterName),
+        ),
+        (r#""always""#, r#""route_name_is_template": true"#, Details::ALL),
+        (r#""failures""#, r#""span_name": "{envoy.route_name}""#, route),
+        (r#""failures""#, r#""span_name": "{http.route}""#, Details::NONE),
+    ] {
+        let envoy = format!(r#"{{"details": {details}, {name}}}"#);
+        let config = parse(&format!(r#"{{"envoy": {envoy}}}"#)).expect(&envoy);
+        assert_eq!(config.outcome.details, expected, "{envoy}");
     }
 }
 
@@ -266,7 +298,7 @@ fn what_this_version_does_not_support_is_called_by_its_name() {
         (
             r#"{"envoy": {KEY}}"#,
             "envoy.",
-            &["incoming", "outgoing", "attributes", "routes", "semconv", "expose"],
+            &["incoming", "outgoing", "attributes", "semconv", "expose"],
         ),
     ];
     for (document, path, keys) in cases {

@@ -5,6 +5,7 @@
 use super::address::{HostPort, Origin};
 use super::grpc::StatusCode;
 use super::request::{RequestHeaders, RequestProtocol};
+use super::route::Routes;
 use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
 use crate::otlp::SpanKind;
@@ -19,6 +20,8 @@ pub struct Facts<'a> {
     pub path: &'a [u8],
     /// The query, without its question mark.
     pub query: Option<&'a [u8]>,
+    /// The template that the path matches. None of a call, whose method says as much.
+    pub route: Option<&'a str>,
     /// Where the caller's request was for.
     pub original: Origin<'a>,
     /// Where the request goes on to.
@@ -95,6 +98,7 @@ impl<'a> Facts<'a> {
             method: request.method,
             path: request.path,
             query: request.query,
+            route: None,
             original: request.original(&forwarded),
             called: request.called(),
             client,
@@ -110,6 +114,15 @@ impl<'a> Facts<'a> {
             request_headers,
             response_headers,
         }
+    }
+
+    /// The same, and its route is one of these.
+    #[must_use]
+    pub fn routed(mut self, routes: &'a Routes) -> Self {
+        if self.rpc.is_none() {
+            self.route = routes.of(self.method, self.path, self.outcome.route_name);
+        }
+        self
     }
 
     /// Whether this is a call that its own caller cancelled: to a CLIENT span that is no error (semantic conventions

@@ -3,11 +3,12 @@
 //! Facts come in, encoded attributes go out; where facts come from, and how attributes are encoded, is not here.
 
 use super::facts::{Facts, Method, Rpc};
-use super::{Description, HttpConfig, HttpSpanConfig, address, envoy, error, put, redaction};
+use super::{Description, HttpConfig, HttpSpanConfig, address, envoy, error, name, put, redaction};
 use crate::envoy::headers::Headers;
 use crate::otlp::attributes::{Attributes, limited};
 use crate::otlp::{SpanKind, SpanStatus};
 use crate::semconv::address::HostPort;
+use std::borrow::Cow;
 
 const CLIENT_ADDRESS: &str = "client.address";
 const ERROR_TYPE: &str = "error.type";
@@ -20,6 +21,7 @@ const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
 const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
 const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+const HTTP_ROUTE: &str = "http.route";
 const RPC_METHOD: &str = "rpc.method";
 const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 const RPC_REQUEST_METADATA: &str = "rpc.request.metadata.";
@@ -32,13 +34,11 @@ const URL_FULL: &str = "url.full";
 const URL_PATH: &str = "url.path";
 const URL_QUERY: &str = "url.query";
 const URL_SCHEME: &str = "url.scheme";
+const URL_TEMPLATE: &str = "url.template";
 const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 
 /// What stands for a method that is not known.
 const OTHER: &[u8] = b"_OTHER";
-
-/// How many characters the name of a span has at most: some are told by strangers.
-const MAX_NAME_LENGTH: usize = 256;
 
 /// Describes one side of a request: its attributes are added, the rest is returned.
 pub(super) fn describe<'a>(
@@ -51,7 +51,7 @@ pub(super) fn describe<'a>(
         SpanKind::Server => &config.server,
         SpanKind::Client => &config.client,
     };
-    let name = match facts.rpc {
+    let method = match facts.rpc {
         Some(rpc) => write_grpc(kind, facts, rpc, attributes),
         None => write_http(kind, facts, config, of_kind, attributes),
     };
@@ -74,10 +74,20 @@ pub(super) fn describe<'a>(
     let captured = &of_kind.response_captured_headers;
     write_captured(of_response, captured, facts.response_headers, attributes);
     let status = if error.is_some() { SpanStatus::Error } else { SpanStatus::Unset };
-    Description { name: limited(name, Some(MAX_NAME_LENGTH)), status }
+    let configured = config.span_name.as_ref().and_then(|it| it.of(kind, facts, method));
+    let name = configured.map_or_else(|| named(method, facts.route), Cow::Owned);
+    Description { name, status }
 }
 
-/// Writes the exchange and gives the span's name.
+/// The span's name: a method, and a route if there is one (HTTP spans, section Name).
+fn named<'a>(method: &'a [u8], route: Option<&str>) -> Cow<'a, str> {
+    let limit = Some(name::MAX_LENGTH);
+    let Some(route) = route else { return limited(method, limit) };
+    let name = [method, b" ", route.as_bytes()].concat();
+    Cow::Owned(limited(&name, limit).into_owned())
+}
+
+/// Writes the exchange and gives the method for the span's name.
 fn write_http<'a>(
     kind: SpanKind,
     facts: &Facts<'a>,
@@ -87,6 +97,11 @@ fn write_http<'a>(
 ) -> &'a [u8] {
     let name = write_method(facts.method, &of_kind.known_methods, attributes);
     write_url(kind, facts, config, attributes);
+    let route = match kind {
+        SpanKind::Server => HTTP_ROUTE,
+        SpanKind::Client => URL_TEMPLATE,
+    };
+    put(attributes, route, facts.route.unwrap_or_default().as_bytes());
     if let Some(code) = facts.status {
         attributes.int(HTTP_RESPONSE_STATUS_CODE, i64::from(code));
     }
@@ -104,7 +119,7 @@ fn write_http<'a>(
     name
 }
 
-/// Writes the method and gives the span's name (HTTP spans, sections Name and `http.request.method`): a known one as it is, another
+/// Writes the method and gives what stands for it in the span's name (HTTP spans, sections Name and `http.request.method`): a known one as it is, another
 /// as `_OTHER` with the original beside. Case matters.
 fn write_method<'a>(method: &'a [u8], known: &[String], attributes: &mut Attributes) -> &'a [u8] {
     if known.iter().any(|name| name.as_bytes() == method) {
@@ -154,7 +169,7 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
     }
 }
 
-/// Writes the call and gives the span's name (RPC spans, section Name, and `rpc.method`): a method that is not known is `_OTHER`
+/// Writes the call and gives the method for the span's name (RPC spans, section Name, and `rpc.method`): a method that is not known is `_OTHER`
 /// with the original beside.
 fn write_grpc<'a>(
     kind: SpanKind,

@@ -204,7 +204,8 @@ impl Tracer {
         outcome: Outcome<'_>,
         request: &dyn EndedRequest,
     ) -> Option<Rc<KeepRule>> {
-        let facts = span.facts(outcome);
+        let routes = self.conventions.routes();
+        let facts = span.facts(outcome, &routes);
         let headers = span.headers();
         let read = headers.map(|headers| RequestHeaders::read(headers.iter()));
         let names = self.keep_attributes.iter();

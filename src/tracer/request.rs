@@ -321,12 +321,13 @@ impl Tracer {
     }
 
     fn finish(&mut self, mut span: OpenSpan, outcome: Outcome<'_>, request: &dyn EndedRequest) {
+        let routes = self.conventions.routes();
         self.ask_rules(&mut span, outcome, request);
         if !span.is_kept() {
             return;
         }
         self.open = self.open.saturating_sub(span.spans());
-        let facts = span.facts(outcome);
+        let facts = span.facts(outcome, &routes);
         for part in span.parts(self.span_kind.kind(outcome.listener_direction)) {
             self.queue(part, &span, &facts);
         }

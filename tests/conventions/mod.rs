@@ -34,6 +34,7 @@ const HTTP_SERVER: &[Row] = &[
     ("http.request.method_original", Text, Optional),
     ("http.response.status_code", Int, Optional),
     ("http.route", Text, Optional),
+    ("http.route", Text, Optional),
     // Where Envoy trusts X-Forwarded-For, nobody tells.
     ("network.peer.address", Text, Optional),
     ("network.peer.port", Int, Optional),
@@ -55,6 +56,7 @@ const HTTP_CLIENT: &[Row] = &[
     ("http.response.status_code", Int, Optional),
     ("network.peer.address", Text, Optional),
     ("network.peer.port", Int, Optional),
+    ("url.template", Text, Optional),
 ];
 
 const GRPC: &[Row] = &[

@@ -55,6 +55,18 @@ const BEYOND_A_SCHEMA: &[Beyond] = &[
         example: r#"{"envoy": {"retry": {"initial_interval": 10, "max_interval": 9}}}"#,
     },
     Beyond {
+        reason: "what two templates have in common",
+        place: "envoy.routes[1]",
+        breaks: |document| have_a_shape_in_common(document, 1),
+        example: r#"{"envoy": {"routes": ["/{a}", "/{b}"]}}"#,
+    },
+    Beyond {
+        reason: "what two templates have in common",
+        place: "envoy.routes[2]",
+        breaks: |document| have_a_shape_in_common(document, 2),
+        example: r#"{"envoy": {"routes": ["/{a}", {"template": "/{b}", "methods": ["GET"]}, {"template": "/{c}", "methods": ["PUT", "GET"]}]}}"#,
+    },
+    Beyond {
         reason: "what percent-encoding stands for in a name or a header",
         place: "tracer_provider.processors[0].batch.exporter.otlp_http.headers_list",
         breaks: |document| has_encoded_header(document, "otlp_http"),
@@ -77,6 +89,22 @@ const BEYOND_A_SCHEMA: &[Beyond] = &[
         example: r#"{"envoy": {"keep": [{"condition": "response.code == (5"}]}}"#,
     },
 ];
+
+/// Whether a template has the segments of one before it, but for the names of parameters.
+fn have_a_shape_in_common(document: &Value, index: usize) -> bool {
+    let shape = |route: &Value| {
+        let template = route.as_str().or_else(|| route["template"].as_str()).unwrap_or_default();
+        let segment = |text: &str| match text.as_bytes() {
+            [b'{', b'*', ..] => "{*}".to_owned(),
+            [b'{', ..] => "{}".to_owned(),
+            _ => text.to_owned(),
+        };
+        template.split('/').map(segment).collect::<Vec<_>>()
+    };
+    let shapes = document.pointer("/envoy/routes").and_then(Value::as_array);
+    let shapes: Vec<_> = shapes.into_iter().flatten().map(shape).collect();
+    shapes.iter().take(index).any(|before| shapes.get(index) == Some(before))
+}
 
 /// Whether the list of headers of an exporter has percent-encoded characters.
 fn has_encoded_header(document: &Value, exporter: &str) -> bool {
@@ -107,9 +135,12 @@ fn beyond_a_schema(document: &Value, refusal: &str) -> Option<&'static Beyond> {
     let in_first_item = refusal
         .split_once('[')
         .map(|(list, rest)| format!("{list}[0{}", rest.trim_start_matches(digit)));
-    let refusal = in_first_item.as_deref().unwrap_or(refusal);
+    let is_about = |refusal: &str, place| {
+        refusal.strip_prefix(place).is_some_and(|rest| rest.starts_with(": "))
+    };
     BEYOND_A_SCHEMA.iter().find(|rule| {
-        refusal.strip_prefix(rule.place).is_some_and(|rest| rest.starts_with(": "))
+        (is_about(refusal, rule.place)
+            || in_first_item.as_deref().is_some_and(|refusal| is_about(refusal, rule.place)))
             && (rule.breaks)(document)
     })
 }
