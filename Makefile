@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help rustup-given toolchain build image push push-address sbom release release-version envoy envoy-given collector-given check check-config deny actionlint test test-envoys list-envoys compare w3c interop bench bench-check load-tools soak demo run fuzz mutants clean
+.PHONY: help rustup-given toolchain build image push push-address sbom release release-version envoy envoy-given collector-given check check-config deny actionlint test test-envoys list-envoys compare w3c interop bench bench-check bench-job load-tools soak demo run fuzz mutants clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { \
@@ -210,6 +210,16 @@ bench: rustup-given envoy build load-tools ## Measure what the filter adds to a 
 
 bench-check: rustup-given envoy build load-tools ## The same, and fail where the filter costs more beside Envoy's tracer than benches/ratios.json says
 	cargo bench --quiet --locked --bench overhead -- check
+
+# The shares of failing requests, in per cent, one table each; and how many errors this filter must be asked for at least.
+FAILING ?= 1
+ERRORS ?= 0
+
+bench-job: export BENCH_FAILING = $(FAILING)
+bench-job: export BENCH_ERRORS = $(ERRORS)
+bench-job: rustup-given envoy build peer-collector-tiers ## Measure what it costs to keep failing and slow requests, beside a Collector's tail sampling (FAILING=0.1,1,10 ERRORS=30000 for all of it)
+	rm -rf $(GO_CACHE)
+	cargo bench --quiet --locked -p interop --bench job
 
 load-tools:
 	command -v wrk >/dev/null || apt-get install --yes --quiet wrk || { echo "install wrk" >&2; exit 1; }

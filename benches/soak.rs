@@ -86,14 +86,10 @@ fn answer(number: u32) -> Answer {
 /// Waits until every span is accounted for.
 async fn settled(admin: u16) -> Result<Counters> {
     let sums = |counters: &Counters| {
-        let all = counters.clone().into_map();
-        let sum = |part: &str| {
-            all.iter().filter(|(name, _)| name.contains(part)).map(|(_, value)| value).sum::<u64>()
-        };
         let ended = counters.of("exporter.span.exported")
-            + sum("exporter.span.failed.")
-            + sum("processor.span.dropped.");
-        sum("exporter.span.queued") + sum("exporter.span.inflight") == 0
+            + counters.sum("exporter.span.failed.")
+            + counters.sum("processor.span.dropped.");
+        counters.of("exporter.span.queued") + counters.of("exporter.span.inflight") == 0
             && ended == counters.of("span.sampled")
     };
     let poll = || async { Counters::read(admin).await.ok().filter(sums) };

@@ -7,8 +7,8 @@ mod start_time;
 pub use start_time::StartTime;
 
 use crate::envoy::attributes::{
-    Detail, Details, INTERNAL_REDIRECT, OutcomeValues, REQUEST_DURATION, REQUEST_TIME,
-    RESPONSE_CODE, RESPONSE_FLAGS, response_code,
+    Detail, Details, INTERNAL_REDIRECT, MAX_DURATION_TIMEOUT, OutcomeValues, REQUEST_DURATION,
+    REQUEST_TIME, RESPONSE_CODE, RESPONSE_FLAGS, response_code,
 };
 use crate::envoy::connections::Connections;
 use crate::envoy::expression::Expression;
@@ -144,11 +144,10 @@ pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules
     let is_redirected = matches!(code, Some(300..400))
         && request.attribute(Detail::ResponseCodeDetails.attribute()) == INTERNAL_REDIRECT;
     let is_error = rules.asks_error()
-        && (span.is_failed_call() || code.is_none_or(|code| code >= 500) || {
+        && (span.is_failed_call()
+            || code.is_none_or(|code| code >= 500)
             // Nothing cuts off what has come to its end.
-            let flags = || number(&request.attribute(RESPONSE_FLAGS));
-            !span.is_answered() && ResponseFlags::from_bits(flags()).interruption().is_some()
-        });
+            || !span.is_answered() && is_cut_off(duration, request));
     let is_true = rules.no_expression().is_some_and(|expression| {
         let value = request.evaluate(expression);
         value.is_none_or(|value| !value.is_empty())
@@ -162,6 +161,16 @@ pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules
         is_callee_kept,
         later: maybe(is_redirected),
     }
+}
+
+/// Whether a request of which a response has begun was cut off. Within its first second, a limit of its duration is not seen: Envoy has no
+/// flag for that.
+fn is_cut_off(duration: Duration, request: &dyn EndedRequest) -> bool {
+    let flags = ResponseFlags::from_bits(number(&request.attribute(RESPONSE_FLAGS)));
+    flags.interruption().is_some()
+        || duration >= SLOW
+            && request.attribute(Detail::ResponseCodeDetails.attribute())
+                == MAX_DURATION_TIMEOUT.as_bytes()
 }
 
 fn nanoseconds(time: Duration) -> u64 {

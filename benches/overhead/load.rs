@@ -1,11 +1,11 @@
 //! The load, by wrk and h2load, and what it costs: the CPU of a variant's process. Spans are counted: a tracer that loses some
 //! would be cheap.
 
-use crate::process::{OTHERS, cpu};
 use crate::scenarios::{Parent, Protocol, Scenario};
 use crate::variants::{Running, Share};
 use anyhow::{Context, Result, ensure};
 use harness::TempDir;
+use harness::process::{OTHERS, cpu};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::process::Command;

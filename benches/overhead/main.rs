@@ -8,16 +8,15 @@
 mod costs;
 mod kept;
 mod load;
-mod process;
 mod report;
 mod scenarios;
 mod variants;
 
 use anyhow::{Context, Result, ensure};
-use costs::Costs;
+use harness::process::{OTHERS, pin};
+use harness::rounds::{Rounds, order};
 use harness::{Envoy, Upstream};
 use load::Load;
-use process::{OTHERS, pin};
 use report::Memory;
 use scenarios::{Protocol, Scenario};
 use variants::Running;
@@ -45,7 +44,7 @@ async fn main() -> Result<()> {
         let costs = measure(scenario, &running, &load, rounds, &grpc_upstream).await?;
         memory.get_or_insert((scenario.name, idle, Memory::of(&running)?));
         report::print_costs(scenario, &costs, rounds);
-        ratios.extend(costs.ratios(scenario));
+        ratios.extend(costs::ratios(&costs, scenario));
     }
     if let Some((scenario, idle, end)) = memory {
         report::print_memory(scenario, &idle, &end);
@@ -68,13 +67,12 @@ async fn measure(
     load: &Load,
     rounds: usize,
     grpc_upstream: &Upstream,
-) -> Result<Costs> {
-    let mut costs = Costs::default();
+) -> Result<Rounds<f64>> {
+    let mut costs = Rounds::default();
     for round in 0..=rounds {
         let mut of_round = Vec::new();
-        // What a variant finds when its turn comes, such as a machine that has grown slower, must not be the same in all rounds.
-        for turn in 0..running.len() {
-            let running = &running[(round + turn) % running.len()];
+        for turn in order(round, running.len()) {
+            let running = &running[turn];
             let cost = load.measure(scenario, running).await?;
             grpc_upstream.clear();
             of_round.push((running.variant.name, cost));
@@ -82,7 +80,9 @@ async fn measure(
         eprintln!("{}, round {round}: {}", scenario.name, report::shown(&of_round));
         // The first round warms up.
         if round > 0 {
-            costs.add(&of_round);
+            for (variant, cost) in of_round {
+                costs.add(variant, cost);
+            }
         }
     }
     Ok(costs)

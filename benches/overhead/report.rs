@@ -1,9 +1,10 @@
 //! What is printed: tables in Markdown, and a line for each round.
 
-use crate::costs::Costs;
+use crate::costs::{above, ratio};
 use crate::scenarios::Scenario;
 use crate::variants::{EMPTY, Running, UNTRACED, VARIANTS};
 use anyhow::Result;
+use harness::rounds::Rounds;
 use harness::statistics::{Ratio, quantile};
 
 /// The costs of a round in microseconds.
@@ -17,7 +18,7 @@ pub(crate) fn shown_ratio(ratio: &Ratio) -> String {
     format!("{:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high)
 }
 
-pub(crate) fn print_costs(scenario: &Scenario, costs: &Costs, rounds: usize) {
+pub(crate) fn print_costs(scenario: &Scenario, costs: &Rounds<f64>, rounds: usize) {
     println!("\n## {}\n", scenario.name);
     println!(
         "CPU that tracing adds to a request, in µs: median (quartiles) of the differences within each of {rounds} rounds. Ratios are over \
@@ -27,12 +28,12 @@ pub(crate) fn print_costs(scenario: &Scenario, costs: &Costs, rounds: usize) {
     println!("| the untraced request itself | {} | | |", microseconds(costs.of(UNTRACED)));
     for variant in VARIANTS.iter().filter(|variant| variant.name != UNTRACED) {
         let name = variant.name;
-        let adds = microseconds(&costs.above(name, UNTRACED));
+        let adds = microseconds(&above(costs, name, UNTRACED));
         let rival = variant.rival(scenario);
-        let ratio = rival.map(|rival| shown_ratio(&costs.ratio(name, rival))).unwrap_or_default();
+        let ratio = rival.map(|rival| shown_ratio(&ratio(costs, name, rival))).unwrap_or_default();
         let is_beside_empty = variant.is_beside_empty();
-        let above = is_beside_empty.then(|| microseconds(&costs.above(name, EMPTY)));
-        println!("| {name} | {adds} | {ratio} | {} |", above.unwrap_or_default());
+        let beside = is_beside_empty.then(|| microseconds(&above(costs, name, EMPTY)));
+        println!("| {name} | {adds} | {ratio} | {} |", beside.unwrap_or_default());
     }
 }
 

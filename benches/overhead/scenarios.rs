@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use harness::Bootstrap;
+use harness::client::BROWSER;
 use serde_json::{Value, json};
 
 /// Requests of one kind.
@@ -65,21 +66,7 @@ pub(crate) fn chosen(names: Option<&str>) -> Result<Vec<&'static Scenario>> {
 impl Scenario {
     /// The headers that a browser sends, and as many more as it takes. The host is one of them, and set by the load tool.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
-        let usual = [
-            (
-                "user-agent",
-                "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-            ),
-            ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-            ("accept-language", "en-US,en;q=0.5"),
-            ("accept-encoding", "gzip, deflate, br, zstd"),
-            ("authorization", "Bearer 6b1f9c0d5e7a48b2"),
-            ("cache-control", "no-cache"),
-            ("cookie", "session=4f8a0c2e9d1b; theme=dark"),
-            ("referer", "https://example.com/start"),
-            ("sec-fetch-mode", "navigate"),
-        ];
-        let usual = usual.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let usual = BROWSER.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let more = (1..).map(|number| (format!("x-header-{number}"), format!("value-{number}")));
         usual.into_iter().chain(more).take(self.headers - 1).collect()
     }

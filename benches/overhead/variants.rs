@@ -1,10 +1,10 @@
 //! The ways to trace that are compared, each in an Envoy of its own, as in production: in one process they share caches and
 //! allocators, and what is measured of one depends on the others.
 
-use crate::process::{MEASURED, pin};
 use crate::scenarios::{Parent, Protocol, Scenario};
 use anyhow::{Context, Result, ensure};
 use harness::client::{Call, Http};
+use harness::process::{MEASURED, pin};
 use harness::{Bootstrap, Envoy, Receiver};
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -78,7 +78,7 @@ impl Details {
 }
 
 /// The details of a request that took longer than its route's or listener's `max_stream_duration`, or its `grpc-timeout`.
-const MAX_DURATION_TIMEOUT: &str = "max_duration_timeout";
+pub const MAX_DURATION_TIMEOUT: &str = "max_duration_timeout";
 
 /// The details of a request that Envoy goes on with as another one.
 pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";

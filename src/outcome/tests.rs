@@ -1,3 +1,5 @@
+mod first_look;
+
 use super::*;
 use crate::context::{SpanContext, TraceFlags, TraceState};
 use crate::envoy::headers::Headers;

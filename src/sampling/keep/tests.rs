@@ -1,4 +1,4 @@
-//! The rules alone: which of them matches, and that the first look never lets go what they would keep.
+//! The rules alone: which of them matches, what a first look leaves of them, and what a span that they keep says.
 
 use super::*;
 use crate::context::{SpanContext, TraceFlags, TraceState};
@@ -75,7 +75,7 @@ const FINE: Request = Request {
     truths: [false; 3],
 };
 
-/// What is seen of a request that took so many milliseconds, as `outcome::first_look` tells it.
+/// What is seen of a request that took so many milliseconds.
 fn look(took: u64, is_unremarkable: bool, is_failed_call: bool, is_callee_kept: bool) -> FirstLook {
     let maybe = |is_so: bool| if is_so { Told::Maybe } else { Told::No };
     FirstLook {
@@ -88,15 +88,6 @@ fn look(took: u64, is_unremarkable: bool, is_failed_call: bool, is_callee_kept: 
 }
 
 impl Request {
-    /// What is seen of it before anything is read that has a price, as `outcome::first_look` and the host's expression tell it.
-    fn look(&self) -> FirstLook {
-        let is_well = self.code.is_some_and(|code| code < 500)
-            && self.flags == 0
-            && self.details == "via_upstream";
-        let is_failed_call = self.is_call && self.status != Some("0");
-        look(self.took, is_well && self.truths == [false; 3], is_failed_call, self.callee_kept)
-    }
-
     /// Has `read` look at it as it is known when all was read.
     fn ended<T>(&self, read: impl FnOnce(&Ending<'_>) -> T) -> T {
         let names = [":method"].into_iter().collect();
@@ -358,18 +349,6 @@ fn context(
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
-
-    #[test]
-    fn the_first_look_never_lets_go_what_the_rules_keep(
-        list in proptest::collection::vec(any_rule(), 0..5),
-        request in any_request(),
-        randomness in any_randomness(),
-    ) {
-        let rules = rules(list);
-        if request.kept_by(&rules, randomness).is_some() {
-            prop_assert!(rules.may_keep(request.look(), randomness));
-        }
-    }
 
     #[test]
     fn kept_at_a_ratio_is_kept_at_any_larger(

@@ -326,6 +326,35 @@ fn what_the_sampler_has_kept_may_be_more_probable_than_it_knew() {
     }
 }
 
+#[test]
+fn a_rule_on_the_callee_keeps_its_share() {
+    let trace_id = u128::from_str_radix(TRACE, 16).expect("hexadecimal").to_be_bytes();
+    let trace_id = TraceId::from_bytes(trace_id).expect("not zero");
+    KEPT_TRACES.with_borrow_mut(|kept| kept.push(trace_id));
+    let root = r#""attribute_values": {"key": "url.path", "values": ["/"]}"#;
+    let share = |ratio| {
+        format!(r#"[{{"callee_kept": {{}}, {root}, "ratio": {ratio}}}, {{"error": {{}}}}]"#)
+    };
+    let cases = [
+        (share("1"), "200", Some("callee_kept"), "another proxy has kept it"),
+        (share("0"), "200", None, "none of these"),
+        (share("0"), "503", None, "though the next rule would keep it"),
+    ];
+    for (keep, code, kept, reason) in cases {
+        let mut tracer = tracer(&rules(&keep));
+        let came = parent("00");
+        let headers = [("traceparent", came.as_str()), ("tracestate", "ot=rv:ffffffffffffff")];
+        let open = start(&mut tracer, &Request::get(&headers));
+        tracer.end(open, &ended(code, &headers));
+        let span = span(&mut tracer);
+        let name = span.as_ref().and_then(|it| it.text("envoy.keep_rule"));
+        assert_eq!(name.as_deref(), kept, "{reason}");
+        if let Some(span) = span {
+            assert_eq!(span.span.trace_state, "ot=rv:ffffffffffffff", "nobody knows how probable");
+        }
+    }
+}
+
 /// The first pass of a request that is let go so far: its span has to wait for the second one, which bears the mark.
 fn redirect(tracer: &mut Tracer, request: &Request) -> (String, Vec<u8>) {
     let started = tracer.start(request);

@@ -44,6 +44,19 @@ impl fmt::Display for Http {
     }
 }
 
+/// The headers that a browser sends, but for the host.
+pub const BROWSER: [(&str, &str); 9] = [
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("accept-language", "en-US,en;q=0.5"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("authorization", "Bearer 6b1f9c0d5e7a48b2"),
+    ("cache-control", "no-cache"),
+    ("cookie", "session=4f8a0c2e9d1b; theme=dark"),
+    ("referer", "https://example.com/start"),
+    ("sec-fetch-mode", "navigate"),
+];
+
 /// A request to make.
 #[derive(Clone, Debug)]
 pub struct Call {

@@ -1,8 +1,9 @@
 //! The filter's counters, as an Envoy's admin interface gives them, and whether they add up.
 
-use crate::{client, wait_for};
+use crate::{PATIENCE, client, wait_within};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The prefix that Envoy gives to a filter's counters.
 const PREFIX: &str = "wasmcustom.otel.sdk.";
@@ -34,8 +35,16 @@ impl Counters {
     /// # Errors
     /// They don't add up in time; they stand in the error.
     pub async fn at_rest(admin: u16, started: u64) -> Result<Self> {
+        Self::at_rest_within(PATIENCE, admin, started).await
+    }
+
+    /// The same after an outage, which may take its time.
+    ///
+    /// # Errors
+    /// They don't add up within `patience`; they stand in the error.
+    pub async fn at_rest_within(patience: Duration, admin: u16, started: u64) -> Result<Self> {
         let poll = || async { Self::read(admin).await.ok().filter(|it| it.add_up(started)) };
-        match wait_for("the counters to add up", poll).await {
+        match wait_within(patience, "the counters to add up", poll).await {
             Ok(counters) => Ok(counters),
             Err(error) => Err(error).context(format!("{:#?}", Self::read(admin).await?.0)),
         }
@@ -47,6 +56,13 @@ impl Counters {
         self.0.get(name).copied().unwrap_or_default()
     }
 
+    /// The sum of those whose name has this part, such as all reasons of `exporter.span.failed.`.
+    #[must_use]
+    pub fn sum(&self, part: &str) -> u64 {
+        let parts = self.0.iter().filter(|(name, _)| name.contains(part));
+        parts.map(|(_, value)| value).sum()
+    }
+
     /// All of them.
     #[must_use]
     pub fn into_map(self) -> BTreeMap<String, u64> {
@@ -55,14 +71,10 @@ impl Counters {
 
     /// Whether so many requests have started, and every kept span is accounted for, at rest.
     fn add_up(&self, started: u64) -> bool {
-        let sum = |part: &str| {
-            let parts = self.0.iter().filter(|(name, _)| name.contains(part));
-            parts.map(|(_, value)| value).sum::<u64>()
-        };
         let settled = self.of("exporter.span.exported")
             + self.of("exporter.span.rejected")
-            + sum("exporter.span.failed.")
-            + sum("processor.span.dropped.");
+            + self.sum("exporter.span.failed.")
+            + self.sum("processor.span.dropped.");
         self.of("span.started") == started
             && self.of("exporter.span.queued") == 0
             && self.of("exporter.span.inflight") == 0

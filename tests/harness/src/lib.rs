@@ -9,18 +9,22 @@ pub mod client;
 pub mod counters;
 pub mod envoy;
 pub mod native;
+pub mod process;
 pub mod receiver;
+pub mod rounds;
 pub mod service;
 pub mod span;
 pub mod stage;
 pub mod statistics;
 pub mod tls;
 pub mod traffic;
+pub mod truth;
 pub mod upstream;
 
 pub use bootstrap::Bootstrap;
 pub use counters::Counters;
 pub use envoy::Envoy;
+pub use process::resident;
 pub use receiver::{Answer, Receiver};
 pub use span::Span;
 pub use stage::Stage;
@@ -28,22 +32,11 @@ pub use tempfile::TempDir;
 pub use traffic::Traffic;
 pub use upstream::{Seen, Upstream};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::net::TcpSocket;
-
-/// The memory that a process has, in bytes.
-///
-/// # Errors
-/// There is no such process.
-pub fn resident(id: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
-    let kibibytes: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
-    Ok(kibibytes * 1024)
-}
 
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde::de::DeserializeOwned;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::process::ExitStatus;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -78,6 +79,22 @@ impl Collector {
     #[must_use]
     pub fn grpc_port(&self) -> u16 {
         self.grpc_port
+    }
+
+    /// The number by which the system knows its process.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn id(&self) -> Result<u32> {
+        self.process.id()
+    }
+
+    /// Ends it as an orchestrator does: it passes on what it holds.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn quit(self) -> Result<ExitStatus> {
+        self.process.quit().await
     }
 
     /// All spans that it has written so far.
