@@ -140,7 +140,7 @@ pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules
         None => Duration::from_nanos(number(&request.attribute(REQUEST_DURATION))),
     };
     let maybe = |is_so: bool| if is_so { Told::Maybe } else { Told::No };
-    let code = response_code(&request.attribute(RESPONSE_CODE));
+    let code = span.status().or_else(|| response_code(&request.attribute(RESPONSE_CODE)));
     let is_redirected = matches!(code, Some(300..400))
         && request.attribute(Detail::ResponseCodeDetails.attribute()) == INTERNAL_REDIRECT;
     let is_error = rules.asks_error()

@@ -2,7 +2,6 @@
 //!
 //! Who asks (`propagation`, `sampling`) says what it needs; the host calls themselves are the filter's part.
 
-use crate::envoy::expression::Expression;
 use crate::envoy::headers::{HeaderNames, Headers};
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
@@ -74,9 +73,6 @@ pub trait ResponseSource {
 
     /// Which of the two they are.
     fn part(&self) -> ResponsePart;
-
-    /// The value of an expression; none if it has none for this response.
-    fn evaluate(&self, expression: Expression) -> Option<Vec<u8>>;
 
     /// The time since the same fixed moment as when the request started.
     fn now(&self) -> Duration;

@@ -261,6 +261,8 @@ impl Sampler for TraceIdRatio {
 
 #[cfg(test)]
 mod tests {
+    mod chains;
+
     use super::*;
     use crate::context::TraceFlags;
     use crate::id::SpanId;

@@ -28,6 +28,8 @@ pub struct OpenSpan {
     /// The request's headers; none while they are still to be read.
     headers: Option<RequestHead>,
     response_headers: Headers,
+    /// The response's status, if it was looked for.
+    status: Option<u16>,
     /// What the response's `grpc-status` said, if it was looked for.
     grpc_status: Option<StatusCode>,
     /// Whether all of its response has come, as far as is known.
@@ -113,6 +115,7 @@ impl OpenSpan {
             sampling,
             headers,
             response_headers: Headers::default(),
+            status: None,
             grpc_status: None,
             is_answered: false,
             is_callee_kept: false,
@@ -293,6 +296,17 @@ impl OpenSpan {
     /// Notes the value of `grpc-status`, from the trailers or from a response of headers only.
     pub fn note_grpc_status(&mut self, value: &[u8]) {
         self.grpc_status = Some(StatusCode::parse(value));
+    }
+
+    /// The response's status, if it was looked for.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// Notes the response's status.
+    pub fn note_status(&mut self, status: Option<u16>) {
+        self.status = status;
     }
 
     /// The status that the response of a gRPC call has said so far.

@@ -31,9 +31,9 @@ fn trapped(folder: &TempDir) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Spans leave soon, and one batch stays on its way for long.
+/// Spans leave soon, and a batch without an answer stays on its way.
 const CONFIGURATION: &str = r#"{"tracer_provider": {"processors": [{"batch": {
-    "schedule_delay": 100, "max_export_batch_size": 50, "exporter": {"otlp_http": {"timeout": 120000}}}}]}}"#;
+    "schedule_delay": 100, "max_export_batch_size": 50, "export_timeout": 0, "exporter": {"otlp_http": {"timeout": 0}}}}]}}"#;
 
 #[tokio::test]
 async fn a_vm_that_crashes_is_started_anew_and_what_it_held_is_counted() -> Result<()> {
@@ -41,7 +41,9 @@ async fn a_vm_that_crashes_is_started_anew_and_what_it_held_is_counted() -> Resu
     let module = trapped(&folder)?;
     let stage = Stage::start(|edge| {
         let edge = edge.replace(&harness::module()?.to_string_lossy(), &module)?;
-        edge.filter("ingress", CONFIGURATION)
+        let patient = json!({"cluster": "upstream", "timeout": "0s"});
+        let patient = json!({"name": "default", "match": {"prefix": "/delay"}, "route": patient});
+        edge.filter("ingress", CONFIGURATION)?.route("ingress", patient)
     })
     .await?;
     let (admin, port) = (stage.envoy.admin_port(), stage.port());
@@ -52,7 +54,7 @@ async fn a_vm_that_crashes_is_started_anew_and_what_it_held_is_counted() -> Resu
     // What the VM will have when it crashes: a batch on its way, spans that wait, and a request that is under way.
     stage.collector.answer(Answer::Hang);
     client::load(port, "/held", 200, 2).await?;
-    let open = tokio::spawn(async move { client::get(port, "/delay/10000").await });
+    let open = tokio::spawn(async move { client::get(port, "/delay/600000").await });
     let held = |counters: &Counters| {
         let (waiting, sent) =
             (counters.of("exporter.span.queued"), counters.of("exporter.span.inflight"));

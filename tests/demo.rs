@@ -14,7 +14,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 /// The spans of the demonstration: two of most requests.
 const SPANS: usize = 20;
 /// From the start of a demonstration to its end.
-const WHOLE: Duration = Duration::from_mins(1);
+const WHOLE: Duration = Duration::from_mins(5);
 
 /// The demonstration as `make` runs it, with these variables.
 async fn demo(mode: &str, variables: &[(&str, String)]) -> Result<Command> {

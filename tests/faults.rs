@@ -5,7 +5,7 @@ mod conventions;
 
 use anyhow::{Context, Result};
 use harness::client::{Call, Http, Reply};
-use harness::{Answer, Bootstrap, Envoy, Receiver, Stage, client, wait_for};
+use harness::{Answer, Bootstrap, Envoy, PATIENCE, Receiver, Stage, client, wait_within};
 use serde_json::json;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -221,10 +221,10 @@ async fn a_collector_that_comes_back_gets_spans_again() -> Result<()> {
 
 #[tokio::test]
 async fn the_queue_is_bounded_at_every_moment() -> Result<()> {
-    // However slow the machine: the first batch stays on its way until the load has ended.
-    let http = json!({"timeout": 120_000});
+    // However slow the machine: the first batch is full when it leaves, and stays on its way until the load has ended.
     let batch = json!({
-        "max_queue_size": 100, "max_export_batch_size": 50, "exporter": {"otlp_http": http},
+        "schedule_delay": 600_000, "max_queue_size": 100, "max_export_batch_size": 50,
+        "export_timeout": 0, "exporter": {"otlp_http": {"timeout": 0}},
     });
     let configuration = json!({"tracer_provider": {"processors": [{"batch": batch}]}}).to_string();
     let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
@@ -241,7 +241,8 @@ async fn the_queue_is_bounded_at_every_moment() -> Result<()> {
         let counted = of("span.started")? == REQUESTS as u64;
         (ended && counted).then_some(of("processor.span.dropped.queue_full")?)
     };
-    let dropped = wait_for("all requests to be counted", watch).await?;
+    // It is watched while the load goes on.
+    let dropped = wait_within(PATIENCE * 5, "all requests to be counted", watch).await?;
     assert_eq!(sending.await??, BTreeMap::from([(200, REQUESTS)]), "every request is answered");
     assert_eq!(queued.get(), 100, "as many as are configured waited, never more");
     assert_eq!(inflight.get(), 50, "one batch was on its way");

@@ -54,7 +54,7 @@ async fn kept(stage: &Stage, http: &Http, calls: Vec<Call>) -> Result<BTreeMap<S
         // Some break off.
         let _ = call.send(http, stage.port()).await;
     }
-    let counters = stage.at_rest(WARM + count).await?;
+    let counters = stage.at_rest_by_rules(http, WARM + count).await?;
     let spans = stage.collector.spans();
     assert_eq!(counters["span.kept_by_rule"], spans.len() as u64, "each is counted");
     assert_eq!(stage.envoy.complaints(), Vec::<String>::new());
@@ -186,8 +186,7 @@ async fn a_request_is_told_as_it_came() -> Result<()> {
     }
     let tricked = Call::get("/tricked").header("x-envoy-original-path", "/elsewhere");
     tricked.header("x-envoy-original-host", "elsewhere").send(&Http::One, stage.port()).await?;
-    stage.at_rest(WARM + 1).await?;
-    let spans = stage.collector.spans();
+    let spans = stage.collector.wait_for_spans(usize::try_from(WARM + 1)?).await?;
     let (tricked, rewritten) = spans.split_last().expect("some");
     assert_eq!(tricked.text("url.path").as_deref(), Some("/tricked"), "whatever its caller says");
     assert_eq!(tricked.text("server.address").as_deref(), Some("localhost"));

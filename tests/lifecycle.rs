@@ -10,6 +10,7 @@ use harness::client::{self, Call, Http};
 use harness::tls::Certificate;
 use harness::{Span, Stage};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// The only span, held against the conventions.
 async fn only_span(stage: &Stage, reason: &str) -> Result<Span> {
@@ -153,22 +154,24 @@ async fn a_call_that_its_own_caller_cancels_is_no_error() -> Result<()> {
 
 #[tokio::test]
 async fn a_deadline_that_strikes_after_the_headers_is_one() -> Result<()> {
+    // Late enough for the headers to come before, however slow the machine.
+    const SOON: &str = "3s";
     let to = |service: &str, route: Value| json!({"name": "default", "match": {"prefix": format!("/{service}/")}, "route": route});
     let stage = Stage::start(|edge| {
         let upstream = edge.cluster_port("upstream");
         let edge = edge.cluster("limited", upstream)?.http2_cluster("limited")?;
-        let edge = edge.cluster_protocol("limited", json!({"max_stream_duration": "0.2s"}))?;
+        let edge = edge.cluster_protocol("limited", json!({"max_stream_duration": SOON}))?;
         let deadline = json!({"grpc_timeout_header_max": "0s", "max_stream_duration": "0s"});
         let deadline =
             json!({"cluster": "upstream_http2", "timeout": "0s", "max_stream_duration": deadline});
         let edge = edge.route("ingress", to("test.Deadline", deadline))?;
-        let duration = json!({"max_stream_duration": "0.2s"});
+        let duration = json!({"max_stream_duration": SOON});
         let duration = json!({"cluster": "upstream_http2", "max_stream_duration": duration});
         let edge = edge.route("ingress", to("test.Duration", duration))?;
         let edge = edge.route("ingress", to("test.Limited", json!({"cluster": "limited"})))?;
-        let timeout = json!({"cluster": "upstream_http2", "timeout": "0.2s"});
+        let timeout = json!({"cluster": "upstream_http2", "timeout": SOON});
         let edge = edge.route("ingress", to("test.Timeout", timeout))?;
-        let idle = json!({"cluster": "upstream_http2", "timeout": "0s", "idle_timeout": "0.2s"});
+        let idle = json!({"cluster": "upstream_http2", "timeout": "0s", "idle_timeout": SOON});
         edge.route("ingress", to("test.Idle", idle))
     })
     .await?;
@@ -179,14 +182,24 @@ async fn a_deadline_that_strikes_after_the_headers_is_one() -> Result<()> {
         ("Timeout", "DEADLINE_EXCEEDED", Some("UT")),
         ("Idle", "UNAVAILABLE", Some("SI")),
     ];
-    for (service, status, flag) in stalled {
-        stage.collector.clear();
-        let call = Call::grpc(&format!("/test.{service}/Stall")).header("grpc-timeout", "200m");
+    let (mut calls, port) = (JoinSet::new(), stage.port());
+    for (service, ..) in stalled {
+        let call = Call::grpc(&format!("/test.{service}/Stall")).header("grpc-timeout", "3S");
+        calls.spawn(async move { (service, call.send(&Http::Two, port).await) });
+    }
+    while let Some(ended) = calls.join_next().await {
         // The reply breaks off after its headers: by an error, or in older Envoys as if it were whole.
-        let reply = call.send(&Http::Two, stage.port()).await;
+        let (service, reply) = ended?;
         let is_whole = reply.is_ok_and(|reply| reply.trailers.contains_key("grpc-status"));
         assert!(!is_whole, "{service}: nobody gives a status");
-        let span = only_span(&stage, service).await?;
+    }
+    stage.at_rest(stalled.len() as u64).await?;
+    let spans = stage.collector.spans();
+    assert_eq!(spans.len(), stalled.len(), "one of each call");
+    spans.iter().for_each(conventions::check);
+    for (service, status, flag) in stalled {
+        let method = format!("test.{service}/Stall");
+        let span = spans.iter().find(|span| span.span.name == method).context(method)?;
         let found = span.text("rpc.response.status_code");
         assert_eq!(found.as_deref(), Some(status), "{service}: {:#?}", span.attributes());
         let flags = span.texts("envoy.response_flags");

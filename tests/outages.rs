@@ -23,12 +23,17 @@ fn configuration(exporter: &Value, max_interval: u64) -> String {
         .to_string()
 }
 
-fn http() -> Value {
-    json!({"otlp_http": {"timeout": 300}})
+/// A timeout that no answer keeps that is meant to be late.
+const SHORT: u64 = 300;
+/// A timeout that every answer keeps that is given at once, though the machine be slow.
+const LONG: u64 = 5000;
+
+fn http(timeout: u64) -> Value {
+    json!({"otlp_http": {"timeout": timeout}})
 }
 
-fn grpc() -> Value {
-    json!({"otlp_grpc": {"timeout": 300}})
+fn grpc(timeout: u64) -> Value {
+    json!({"otlp_grpc": {"timeout": timeout}})
 }
 
 async fn stage(exporter: &Value) -> Result<Stage> {
@@ -67,13 +72,17 @@ async fn settled(stage: &Stage, traffic: Traffic, what: &str) -> Result<Settled>
     Ok(Settled { requests, counters, times })
 }
 
-/// A collector that answers so for at least four exports, in the midst of a traffic.
+/// A collector that answers so for some exports, in the midst of a traffic.
 async fn outage(stage: &Stage, answer: Answer, what: &str) -> Result<Settled> {
     let traffic = Traffic::start(stage.port(), "/", 4);
     stage.collector.wait_for_spans(20).await.context(what.to_owned())?;
+    // A second one has come when the first has not been answered in time.
+    let more = if answer == Answer::Hang { 2 } else { 4 };
     stage.collector.answer(answer);
-    exports(stage, 4).await.context(what.to_owned())?;
+    exports(stage, more).await.context(what.to_owned())?;
     stage.collector.answer(Answer::Ok);
+    // The traffic goes on until the filter has seen that it is over.
+    exports(stage, 1).await.context(what.to_owned())?;
     settled(stage, traffic, what).await
 }
 
@@ -89,16 +98,16 @@ async fn what_may_pass_is_sent_again_until_it_is_taken() -> Result<()> {
     let (one, second) = ("1", Duration::from_secs(1));
     let date = "Wed, 21 Oct 2015 07:28:00 GMT";
     let cases = [
-        (http(), Answer::RetryAfter(503, one), "503, Retry-After in seconds"),
-        (http(), Answer::RetryAfter(503, date), "503, Retry-After as a date that is past"),
-        (http(), Answer::Status(429), "429"),
-        (http(), Answer::Status(502), "502"),
-        (http(), Answer::Status(504), "504"),
-        (http(), Answer::Reset, "a reset"),
-        (http(), Answer::Hang, "no answer"),
-        (grpc(), Answer::Grpc(14), "UNAVAILABLE"),
-        (grpc(), Answer::GrpcRetry(8, second), "RESOURCE_EXHAUSTED with RetryInfo"),
-        (grpc(), Answer::Hang, "no answer over gRPC"),
+        (http(LONG), Answer::RetryAfter(503, one), "503, Retry-After in seconds"),
+        (http(LONG), Answer::RetryAfter(503, date), "503, Retry-After as a date that is past"),
+        (http(LONG), Answer::Status(429), "429"),
+        (http(LONG), Answer::Status(502), "502"),
+        (http(LONG), Answer::Status(504), "504"),
+        (http(LONG), Answer::Reset, "a reset"),
+        (http(LONG), Answer::Hang, "no answer"),
+        (grpc(LONG), Answer::Grpc(14), "UNAVAILABLE"),
+        (grpc(LONG), Answer::GrpcRetry(8, second), "RESOURCE_EXHAUSTED with RetryInfo"),
+        (grpc(LONG), Answer::Hang, "no answer over gRPC"),
     ];
     for (exporter, answer, what) in cases {
         let stage = stage(&exporter).await?;
@@ -122,10 +131,10 @@ async fn what_may_pass_is_sent_again_until_it_is_taken() -> Result<()> {
 #[tokio::test]
 async fn what_may_not_pass_is_lost_and_counted() -> Result<()> {
     let cases = [
-        (http(), Answer::Status(400), "400"),
-        (http(), Answer::Status(500), "500"),
-        (grpc(), Answer::Grpc(8), "RESOURCE_EXHAUSTED alone"),
-        (grpc(), Answer::Grpc(3), "INVALID_ARGUMENT"),
+        (http(LONG), Answer::Status(400), "400"),
+        (http(LONG), Answer::Status(500), "500"),
+        (grpc(LONG), Answer::Grpc(8), "RESOURCE_EXHAUSTED alone"),
+        (grpc(LONG), Answer::Grpc(3), "INVALID_ARGUMENT"),
     ];
     for (exporter, answer, what) in cases {
         let stage = stage(&exporter).await?;
@@ -144,10 +153,14 @@ async fn what_may_not_pass_is_lost_and_counted() -> Result<()> {
 #[tokio::test]
 async fn an_answer_that_is_lost_doubles_spans_and_loses_none() -> Result<()> {
     let cases = [
-        (http(), Answer::CutOff, "a reset in the midst of the answer"),
-        (http(), Answer::Slow(Duration::from_millis(600)), "an answer after the timeout"),
-        (http(), Answer::Trickle(Duration::from_millis(200)), "an answer that trickles"),
-        (grpc(), Answer::Slow(Duration::from_millis(600)), "an answer after the timeout, gRPC"),
+        (http(SHORT), Answer::CutOff, "a reset in the midst of the answer"),
+        (http(SHORT), Answer::Slow(Duration::from_millis(600)), "an answer after the timeout"),
+        (http(SHORT), Answer::Trickle(Duration::from_millis(200)), "an answer that trickles"),
+        (
+            grpc(SHORT),
+            Answer::Slow(Duration::from_millis(600)),
+            "an answer after the timeout, gRPC",
+        ),
     ];
     for (exporter, answer, what) in cases {
         let stage = stage(&exporter).await?;
@@ -165,7 +178,8 @@ async fn an_answer_that_is_lost_doubles_spans_and_loses_none() -> Result<()> {
 
 #[tokio::test]
 async fn what_the_collector_rejects_is_counted_and_said_once() -> Result<()> {
-    for exporter in [http(), grpc(), json!({"otlp_http": {"encoding": "json"}})] {
+    let in_json = json!({"otlp_http": {"encoding": "json", "timeout": LONG}});
+    for exporter in [http(LONG), grpc(LONG), in_json] {
         let stage = stage(&exporter).await?;
         stage.collector.answer(Answer::PartialSuccess(1));
         let traffic = Traffic::start(stage.port(), "/", 4);
@@ -185,7 +199,7 @@ async fn what_the_collector_rejects_is_counted_and_said_once() -> Result<()> {
 
 #[tokio::test]
 async fn what_the_collector_says_is_one_short_line_of_the_log() -> Result<()> {
-    let stage = stage(&http()).await?;
+    let stage = stage(&http(LONG)).await?;
     let forged = "[2026-01-01 00:00:00.000][1][critical][wasm] forged";
     for request in 1..=5 {
         let error_message =
@@ -211,7 +225,7 @@ async fn what_the_collector_says_is_one_short_line_of_the_log() -> Result<()> {
 #[tokio::test]
 async fn a_collector_that_is_away_for_ten_seconds_gets_everything() -> Result<()> {
     let port = harness::free_port()?;
-    let configured = |edge: Bootstrap| edge.filter("ingress", &configuration(&http(), 4000));
+    let configured = |edge: Bootstrap| edge.filter("ingress", &configuration(&http(LONG), 4000));
     let mut stage = Stage::start(|edge| configured(edge)?.cluster("otel_collector", port)).await?;
     let traffic = Traffic::start(stage.port(), "/", 4);
     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -4,7 +4,8 @@ mod binomial;
 
 use anyhow::{Context, Result};
 use binomial::bounds;
-use harness::{Span, Stage, client};
+use harness::client::{self, Http};
+use harness::{Span, Stage};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -59,7 +60,7 @@ async fn spans_stand_for_the_requests_that_there_were() -> Result<()> {
     send(stage.port()).await?;
     let total = REQUESTS.iter().map(|(_, count, _)| *count).sum::<usize>();
     assert_eq!(total, 20_000);
-    let counters = stage.at_rest(total as u64).await?;
+    let counters = stage.at_rest_by_rules(&Http::One, total as u64).await?;
     let mut spans: BTreeMap<String, (usize, f64)> = BTreeMap::new();
     let mut by_rule = 0;
     for span in stage.collector.spans() {

@@ -26,7 +26,7 @@ async fn details_are_there_where_they_were_asked_for() -> Result<()> {
     let to = |prefix: &str, route: Value| json!({"name": "default", "match": {"prefix": prefix}, "route": route});
     let redirect =
         json!({"cluster": "upstream", "internal_redirect_policy": {"max_internal_redirects": 1}});
-    let short = json!({"cluster": "upstream", "timeout": "0.2s"});
+    let within = |timeout: &str| json!({"cluster": "upstream", "timeout": timeout});
     // What of a success, and of a failure.
     let cases = [
         (json!("always"), &DETAILS[..]),
@@ -41,7 +41,8 @@ async fn details_are_there_where_they_were_asked_for() -> Result<()> {
         let stage = Stage::start(|edge| {
             edge.filter("ingress", &configuration)?
                 .route("ingress", to("/redirect", redirect.clone()))?
-                .route("ingress", to("/delay", short.clone()))
+                .route("ingress", to("/delay/5000", within("0.2s")))?
+                .route("ingress", to("/delay/10", within("60s")))
         })
         .await?;
         let calls = [

@@ -51,12 +51,18 @@ async fn kept(stage: &Stage, calls: &[(Call, u64)]) -> Result<BTreeMap<String, u
             assert_eq!(call.send(&Http::One, stage.port()).await?.status, 200);
         }
     }
-    spans_by_path(stage, calls).await
+    stage.at_rest(calls.iter().map(|(_, times)| times).sum()).await?;
+    spans_by_path(stage)
 }
 
-/// How many spans there are of each path, or method of gRPC, when these calls have ended.
-async fn spans_by_path(stage: &Stage, calls: &[(Call, u64)]) -> Result<BTreeMap<String, usize>> {
-    stage.at_rest(calls.iter().map(|(_, times)| times).sum()).await?;
+/// How many spans there are of each path, or method of gRPC, when these calls have ended and rules have decided on them.
+async fn kept_in_the_end(stage: &Stage, calls: &[(Call, u64)]) -> Result<BTreeMap<String, usize>> {
+    let sent = calls.iter().map(|(_, times)| times).sum();
+    stage.at_rest_by_rules(&Http::One, sent).await?;
+    spans_by_path(stage)
+}
+
+fn spans_by_path(stage: &Stage) -> Result<BTreeMap<String, usize>> {
     let mut kept = BTreeMap::new();
     for span in stage.collector.spans() {
         let path = span.text("url.path").or(span.text("rpc.method"));
@@ -159,7 +165,7 @@ async fn kept_by_rules(
         }
     }
     let mut rules = BTreeMap::new();
-    for (path, count) in spans_by_path(&stage, &all).await? {
+    for (path, count) in kept_in_the_end(&stage, &all).await? {
         rules.insert(path, (count, String::new()));
     }
     for span in stage.collector.spans() {
@@ -196,7 +202,7 @@ async fn errors_are_kept_and_a_share_of_the_rest() -> Result<()> {
             call.send(&Http::One, stage.port()).await?;
         }
     }
-    let kept = spans_by_path(&stage, &calls).await?;
+    let kept = kept_in_the_end(&stage, &calls).await?;
     let of = |path: &str| kept.get(path).copied().unwrap_or_default();
     assert_eq!((of("/status/503"), of("/status/500"), of("/followed")), (50, 1, 1), "{kept:?}");
     for (path, requests) in [("/status/404", 100), ("/", 200)] {
@@ -243,7 +249,7 @@ async fn errors_of_probes_are_not_kept() -> Result<()> {
             assert_eq!(call.send(&Http::One, stage.port()).await?.status, 503);
         }
     }
-    let kept = spans_by_path(&stage, &calls).await?;
+    let kept = kept_in_the_end(&stage, &calls).await?;
     assert_eq!(kept, BTreeMap::from([("/status/503".to_owned(), 3)]));
     Ok(())
 }
@@ -265,14 +271,18 @@ async fn what_is_slow_differs_from_path_to_path() -> Result<()> {
         (Call::get("/delay/201"), 1),
     ];
     let kept = kept_by_rules("slow search", &Http::One, calls).await?;
-    // The trace's randomness does not reach a half.
-    assert_eq!(kept, expected(&[("/search/delay/1001", 1, "slow search")]));
+    // The trace's randomness reaches a half.
+    let slow = [("/delay/201", 1, "slow"), ("/search/delay/1001", 1, "slow search")];
+    assert_eq!(kept, expected(&slow));
     let stage = stage(&configuration("slow search")?).await?;
     let half = ["80000000000000", "7fffffffffffff"].map(|randomness| {
         let traceparent = format!("00-4bf92f3577b34da6a3{randomness}-00f067aa0ba902b7-00");
         (Call::get("/delay/201").header("traceparent", traceparent), 1)
     });
-    let kept = self::kept(&stage, &half).await?;
+    for (call, _) in &half {
+        assert_eq!(call.send(&Http::One, stage.port()).await?.status, 200);
+    }
+    let kept = kept_in_the_end(&stage, &half).await?;
     assert_eq!(kept, BTreeMap::from([("/delay/201".to_owned(), 1)]), "one in two");
     Ok(())
 }
@@ -290,7 +300,7 @@ async fn a_tenth_of_what_was_throttled_is_kept() -> Result<()> {
     for (call, _) in &calls {
         assert_eq!(call.send(&Http::One, stage.port()).await?.status, 429);
     }
-    assert_eq!(spans_by_path(&stage, &calls).await?["/status/429"], 10);
+    assert_eq!(kept_in_the_end(&stage, &calls).await?["/status/429"], 10);
     for span in stage.collector.spans() {
         assert_eq!(span.span.trace_state, "ot=th:e666");
         assert_eq!(span.text("envoy.keep_rule").as_deref(), Some("throttled"));

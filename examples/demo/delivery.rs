@@ -67,9 +67,14 @@ impl Account {
         all.filter(|(name, count)| *count > 0 && is_loss(name)).collect()
     }
 
+    /// The spans of which it is known what became of them.
+    fn known(&self) -> u64 {
+        self.exported() + self.lost().values().sum::<u64>()
+    }
+
     /// The spans of requests that have ended.
     fn ended(&self) -> u64 {
-        self.exported() + self.held().iter().sum::<u64>() + self.lost().values().sum::<u64>()
+        self.known() + self.held().iter().sum::<u64>()
     }
 
     /// Whether each request has ended, and what became of its span is known.
@@ -93,15 +98,19 @@ pub(crate) fn complaints(proxies: &Proxies) -> BTreeMap<&'static str, String> {
     proxies.all().into_iter().filter_map(last).collect()
 }
 
-/// Waits until it is known what became of all spans, but not for longer than that.
+/// Waits until it is known what became of all spans, but no longer than that for news of any.
 pub(crate) async fn settle(proxies: &Proxies, patience: Duration) -> Result<Vec<Account>> {
-    let start = Instant::now();
+    let (mut known, mut news) = (0, Instant::now());
     loop {
         let mut accounts = Vec::new();
         for proxy in proxies.all() {
             accounts.push(Account::read(proxy).await?);
         }
-        if accounts.iter().all(Account::is_settled) || start.elapsed() >= patience {
+        let now_known = accounts.iter().map(Account::known).sum();
+        if now_known != known {
+            (known, news) = (now_known, Instant::now());
+        }
+        if accounts.iter().all(Account::is_settled) || news.elapsed() >= patience {
             return Ok(accounts);
         }
         tokio::time::sleep(POLL).await;

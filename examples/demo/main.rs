@@ -35,7 +35,7 @@ const PATIENCE: Patience = Patience {
     quiet: SCHEDULE_DELAY.saturating_add(Duration::from_millis(800)),
     longest: Duration::from_secs(3),
 };
-/// How long is waited at the end for spans to arrive. A collector that is not there is tried for a minute.
+/// How long is waited at the end for news of spans that have not arrived. A collector that is not there is tried for a minute.
 const DELIVERY: Duration = Duration::from_secs(5);
 /// How often is looked for new spans.
 const POLL: Duration = Duration::from_millis(50);

@@ -131,8 +131,9 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_named() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let taken = listener.local_addr().unwrap().port();
+        // Nobody else is given it once the listener has gone.
+        let taken = harness::free_port().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
         let other = front_port(None, taken).unwrap();
         assert_eq!(other.taken, Some(taken));
         assert_ne!(other.port, taken);

@@ -36,9 +36,6 @@ pub fn none_of(conditions: &[&str]) -> String {
     text
 }
 
-/// What is empty of a response whose status, in the callback of its headers, is no server's failure.
-pub const NO_FAILURE: &str = "response.headers[':status'] < '500' ? '' : '?'";
-
 /// What is `?` where a condition holds, and empty where it does not.
 #[must_use]
 pub fn holds(condition: &str) -> String {

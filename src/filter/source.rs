@@ -132,10 +132,6 @@ impl ResponseSource for HostResponse {
         self.part
     }
 
-    fn evaluate(&self, expression: Expression) -> Option<Vec<u8>> {
-        evaluate(expression)
-    }
-
     fn now(&self) -> Duration {
         self.clock.now()
     }

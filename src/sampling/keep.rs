@@ -28,8 +28,6 @@ pub struct WholePath {
     pub asks_callee: bool,
     /// Whether a caller is told that its request is kept.
     pub tells_caller: bool,
-    /// What is empty of a response that is no failure, in the callback of its headers.
-    pub no_failure: Option<Expression>,
 }
 
 /// A rule.
@@ -112,10 +110,9 @@ impl KeepRules {
             some => compile(&expression::none_of(some)),
         };
         let asks_error = rules.iter().any(|rule| rule.outcomes.contains(&OutcomeCondition::Error));
-        let no_failure = if tells_caller { compile(expression::NO_FAILURE) } else { None };
         let asks_callee = rules.iter().any(KeepRule::asks_callee);
         let rules = rules.into_iter().map(Rc::new).collect();
-        let whole_path = WholePath { asks_callee, tells_caller, no_failure };
+        let whole_path = WholePath { asks_callee, tells_caller };
         Self { rules, no_expression, asks_error, whole_path }
     }
 

@@ -22,20 +22,25 @@ impl Threshold {
     /// The threshold that keeps this share of traces, at four significant digits. `None` outside
     /// 0 to 1.
     #[must_use]
+    pub fn from_ratio(ratio: f64) -> Option<Self> {
+        Self::with_precision(ratio, Self::PRECISION)
+    }
+
+    /// The same, at so many significant digits.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "a ratio within 0 to 1 gives a number within 0 to 2^56, exact in both types"
     )]
-    pub fn from_ratio(ratio: f64) -> Option<Self> {
+    fn with_precision(ratio: f64, precision: u32) -> Option<Self> {
         if !(0.0..=1.0).contains(&ratio) {
             return None;
         }
         let kept = (ratio * Self::NEVER as f64).round() as u64;
         let exact = Self::NEVER.saturating_sub(kept);
         let leading = leading_digits(ratio).max(leading_digits(1.0 - ratio));
-        let digits = (Self::PRECISION + leading).min(Self::DIGITS);
+        let digits = (precision + leading).min(Self::DIGITS);
         let shift = 4 * (Self::DIGITS - digits);
         let half = (1_u64 << shift) >> 1;
         let rounded = ((exact + half) >> shift) << shift;
@@ -90,23 +95,41 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The table of OpenTelemetry, TraceState: Probability Sampling, section "Converting floating-point probability to threshold value".
     #[test]
-    fn ratios_become_thresholds_of_four_digits() {
+    fn one_in_n_has_the_thresholds_of_the_specification() {
         let cases = [
-            (1.0, "0", "all"),
-            (0.5, "8", "a half"),
-            (1.0 / 3.0, "aaab", "a third"),
-            (0.25, "c", "a quarter"),
-            (0.2, "cccd", "a fifth"),
-            (0.1, "e666", "a tenth"),
-            (0.01, "fd70a", "a hundredth"),
-            (0.001, "ffbe77", "a thousandth"),
-            (1.0 / 16.0, "f", "a sixteenth"),
-            (0.9, "199a", "nearly all: after a digit that is not zero"),
+            (1, ["0"; 3]),
+            (2, ["8"; 3]),
+            (3, ["aab", "aaab", "aaaab"]),
+            (4, ["c"; 3]),
+            (5, ["ccd", "cccd", "ccccd"]),
+            (8, ["e"; 3]),
+            (10, ["e66", "e666", "e6666"]),
+            (16, ["f"; 3]),
+            (100, ["fd71", "fd70a", "fd70a4"]),
+            (1000, ["ffbe7", "ffbe77", "ffbe76d"]),
+            (10_000, ["fff972", "fff9724", "fff97247"]),
+            (100_000, ["ffff584", "ffff583a", "ffff583a5"]),
+            (1_000_000, ["ffffef4", "ffffef39", "ffffef391"]),
+        ];
+        for (one_in, expected) in cases {
+            let ratio = 1.0 / f64::from(one_in);
+            let at = |precision| Threshold::with_precision(ratio, precision).expect("within range");
+            let found = [3, 4, 5].map(|precision| at(precision).to_string());
+            assert_eq!(found, expected, "one in {one_in}, at three, four and five digits");
+            let usual = Threshold::from_ratio(ratio).expect("within range");
+            assert_eq!(usual, at(4), "one in {one_in}: the specification's default");
+        }
+    }
+
+    #[test]
+    fn ratios_near_one_have_four_digits_after_their_zeros() {
+        let cases = [
+            (0.9, "199a", "after a digit that is not zero"),
             (0.99, "028f6", "after one zero"),
             (0.999, "004189", "after two zeros"),
             (0.9999, "00068dc", "after three zeros"),
-            (0.000_1, "fff9724", "a ten-thousandth"),
         ];
         for (ratio, expected, reason) in cases {
             let threshold = Threshold::from_ratio(ratio).expect("within range");

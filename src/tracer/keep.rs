@@ -20,6 +20,8 @@ use crate::stats::Metric;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// The header that says how a response is.
+const STATUS: &str = ":status";
 /// The trailer, or header of a response without trailers, that says how a gRPC call ended.
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -123,11 +125,11 @@ impl Tracer {
     /// Keeps a request whose response tells already that a rule will.
     fn keep_early(&mut self, span: &mut OpenSpan, response: &dyn ResponseSource) {
         let Some(start) = span.start() else { return };
-        let is_error = match response.part() {
-            ResponsePart::Trailers => is_servers_fault(span),
-            ResponsePart::HeadersOnly => is_servers_fault(span) || self.is_failure(response),
-            ResponsePart::Headers => self.is_failure(response),
-        };
+        if self.keep.asks_error() && response.part() != ResponsePart::Trailers {
+            let status = response.first(STATUS).unwrap_or_default();
+            span.note_status(std::str::from_utf8(&status).ok().and_then(|text| text.parse().ok()));
+        }
+        let is_error = is_servers_fault(span) || span.status().is_some_and(|code| code >= 500);
         if !span.is_callee_kept() && response.shared().is_kept(span.context().trace_id) {
             span.note_callee_kept();
         }
@@ -141,15 +143,6 @@ impl Tracer {
         if let Some(rule) = self.keep.certain(look, randomness(span)) {
             let rule = Rc::clone(rule);
             self.keep_by(span, &rule, response.now(), response.shared());
-        }
-    }
-
-    /// Whether the status of a response is a server's failure.
-    fn is_failure(&self, response: &dyn ResponseSource) -> bool {
-        let no_failure = self.keep.whole_path().no_failure;
-        match no_failure.and_then(|expression| response.evaluate(expression)) {
-            Some(value) => !value.is_empty(),
-            None => response.first(":status").is_some_and(|status| status.first() >= Some(&b'5')),
         }
     }
 

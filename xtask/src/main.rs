@@ -5,6 +5,7 @@
 
 mod changelog;
 mod exports;
+mod functions;
 mod image;
 mod release;
 
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Drops the exports that the filter doesn't need, what only they need, and all names.
+/// Drops the exports that the filter doesn't need, what only they need, all names, and functions that are there twice.
 fn module(linked: &Path, deployed: &Path) -> Result<()> {
     let bytes = std::fs::read(linked).with_context(|| format!("reading {}", linked.display()))?;
     let (name, size) = largest_function(&bytes)?;
@@ -99,7 +100,7 @@ fn stripped(bytes: &[u8]) -> Result<Vec<u8>> {
         module.customs.delete(section);
     }
     walrus::passes::gc::run(&mut module);
-    Ok(module.emit_wasm())
+    functions::compacted(&module.emit_wasm())
 }
 
 #[cfg(test)]

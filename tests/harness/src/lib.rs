@@ -33,13 +33,14 @@ pub use traffic::Traffic;
 pub use upstream::{Seen, Upstream};
 
 use anyhow::Result;
+use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::net::TcpSocket;
 
-/// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that anything is waited for: what does not come by then does not come, however slow the machine.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The repository's root.
 #[must_use]
@@ -77,19 +78,34 @@ pub fn folder() -> Result<TempDir> {
 /// # Errors
 /// None is free.
 pub fn free_port() -> Result<u16> {
-    loop {
-        // Bound, not listening: a connection is refused, and the kernel gives the port to no one
-        // else. With these options, whoever sets one of them as servers do can bind it as well.
+    const PORTS: u64 = 8192;
+    let end = first_by_chance().max(20_000);
+    for _ in 0..PORTS {
+        let below = 1 + RandomState::new().hash_one(end) % PORTS;
+        let port = end - u16::try_from(below)?;
+        // Bound, not listening: a connection is refused, and nobody else who looks for a free port gets it.
         let holder = TcpSocket::new_v4()?;
+        if holder.bind((Ipv4Addr::LOCALHOST, port).into()).is_err() {
+            continue;
+        }
+        // With these options, whoever sets one of them as servers do can bind it as well.
         holder.set_reuseaddr(true)?;
         holder.set_reuseport(true)?;
-        holder.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let port = holder.local_addr()?.port();
         if std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             std::mem::forget(holder);
             return Ok(port);
         }
     }
+    anyhow::bail!("no port is free")
+}
+
+/// The first of the ports that the kernel gives to whoever asks for any: for UDP there is no way to hold one of these for others.
+fn first_by_chance() -> u16 {
+    // Where the kernel does not say, those that are registered as dynamic.
+    const DYNAMIC: u16 = 49_152;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let first = range.ok().and_then(|range| range.split_whitespace().next()?.parse().ok());
+    first.unwrap_or(DYNAMIC)
 }
 
 /// Polls until there is a value.

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 /// How the receiver answers.
@@ -46,6 +47,8 @@ pub enum Answer {
     Text(u16, &'static str),
     /// This status and this Retry-After, taking nothing.
     RetryAfter(u16, &'static str),
+    /// Takes all, but answers only when it is told to answer otherwise.
+    Held,
     /// Takes nothing and never answers.
     Hang,
     /// Closes the connection instead of answering.
@@ -69,6 +72,7 @@ impl Answer {
                 | Self::Body(_)
                 | Self::PartialSuccess(_)
                 | Self::Slow(_)
+                | Self::Held
                 | Self::CutOff
                 | Self::Trickle(_)
         )
@@ -115,6 +119,8 @@ struct State {
 pub struct Receiver {
     port: u16,
     state: Arc<Mutex<State>>,
+    /// Changes when it is told how to answer.
+    told: watch::Sender<()>,
 }
 
 impl Receiver {
@@ -153,9 +159,13 @@ impl Receiver {
         Self::listen(0, Some(TlsAcceptor::from(Arc::new(tls))), server).await
     }
 
+    fn at(port: u16) -> Self {
+        Self { port, state: Arc::default(), told: watch::Sender::default() }
+    }
+
     async fn listen(port: u16, tls: Option<TlsAcceptor>, server: Server) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        let receiver = Self { port: listener.local_addr()?.port(), state: Arc::default() };
+        let receiver = Self::at(listener.local_addr()?.port());
         let shared = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -181,6 +191,17 @@ impl Receiver {
     /// From now on, answers so.
     pub fn answer(&self, answer: Answer) {
         self.with(|state| state.answer = Some(answer));
+        self.told.send_replace(());
+    }
+
+    /// Waits until it is told to answer otherwise.
+    async fn released(&self) {
+        let mut told = self.told.subscribe();
+        while self.with(|state| state.answer == Some(Answer::Held)) {
+            if told.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// All requests so far.
@@ -299,6 +320,10 @@ impl Receiver {
                 status
             }
             Answer::Hang => std::future::pending().await,
+            Answer::Held => {
+                self.released().await;
+                200
+            }
             Answer::Reset => anyhow::bail!("told to close the connection"),
             Answer::Slow(time) => {
                 tokio::time::sleep(time).await;

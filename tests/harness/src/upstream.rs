@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -39,6 +40,8 @@ pub struct Upstream {
     port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
     failures: Arc<AtomicUsize>,
+    /// How many requests have come that wait for each other.
+    together: watch::Sender<u64>,
 }
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -51,7 +54,12 @@ impl Upstream {
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let upstream = Self { port, seen: Arc::default(), failures: Arc::default() };
+        let upstream = Self {
+            port,
+            seen: Arc::default(),
+            failures: Arc::default(),
+            together: watch::Sender::default(),
+        };
         let shared = upstream.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -142,6 +150,12 @@ impl Upstream {
             "delay" => {
                 tokio::time::sleep(Duration::from_millis(number)).await;
                 text("late")
+            }
+            "together" => {
+                let mut come = self.together.subscribe();
+                self.together.send_modify(|come| *come += 1);
+                come.wait_for(|come| *come >= number).await?;
+                text("all are there")
             }
             "large" => text("x".repeat(usize::try_from(number)?)),
             "echo" => text(body),

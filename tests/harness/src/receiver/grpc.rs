@@ -24,8 +24,7 @@ impl Receiver {
     /// No port is free.
     pub async fn start_grpc() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let receiver =
-            Self { port: listener.local_addr()?.port(), state: std::sync::Arc::default() };
+        let receiver = Self::at(listener.local_addr()?.port());
         let service =
             TraceServiceServer::new(receiver.clone()).accept_compressed(CompressionEncoding::Gzip);
         let server = Server::builder().add_service(service);
@@ -61,6 +60,7 @@ impl TraceService for Receiver {
             }
             Answer::Hang => std::future::pending().await,
             Answer::Slow(time) => tokio::time::sleep(time).await,
+            Answer::Held => self.released().await,
             Answer::PartialSuccess(rejected_spans) => {
                 let error_message = "told to reject some".to_owned();
                 response.partial_success =

@@ -43,7 +43,7 @@ impl ControlPlane {
         let kubectl = |arguments: &[&str]| kubectl(folder.path(), arguments);
         let apply = ["apply", "--server-side", "--validate=false", "--filename"];
         run(kubectl(&apply)?.arg(crds), "").await?;
-        let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"];
+        let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
         run(&mut kubectl(&wait)?, "").await?;
         run(&mut kubectl(&["create", "namespace", "istio-system"])?, "").await?;
         let (istiod, xds_port) = istiod(folder.path()).await?;
