@@ -47,6 +47,7 @@ pub mod propagation;
 pub mod resource;
 pub mod sampling;
 pub mod semconv;
+pub mod shown;
 pub mod span;
 pub mod stats;
 pub mod tracer;

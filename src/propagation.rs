@@ -10,11 +10,13 @@ pub mod trace_context;
 use crate::context::SpanContext;
 use crate::envoy::headers::Headers;
 use crate::probe::{HeaderNeeds, Known, Needs};
+use crate::shown::{Shown, shown_by_name};
 use changes::Changes;
-use std::fmt;
+
+shown_by_name!(Propagator);
 
 /// A header format (OpenTelemetry, Propagators API, `TextMapPropagator`).
-pub trait Propagator: fmt::Debug + Sync {
+pub trait Propagator: Shown + Sync {
     /// Its name in `propagator` and `OTEL_PROPAGATORS`.
     fn name(&self) -> &'static str;
 

@@ -26,11 +26,13 @@ use crate::envoy::headers::Headers;
 use crate::id::TraceId;
 use crate::probe::Needs;
 use crate::semconv::{RequestHeaders, SpanKindSetting};
-use std::fmt;
+use crate::shown::{Shown, shown_by_name};
 use std::time::Duration;
 
+shown_by_name!(Sampler);
+
 /// A sampler (OpenTelemetry, Tracing SDK, section Sampler).
-pub trait Sampler: fmt::Debug {
+pub trait Sampler: Shown {
     /// What it has to know of a request beside its trace and its parent.
     fn needs(&self) -> Needs {
         Needs::default()

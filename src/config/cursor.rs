@@ -5,25 +5,26 @@
 
 use super::error::ConfigError;
 use super::shown::{self, Secrecy};
-use super::value::{Text, Value};
+use super::value::{Text, Value, push_key};
 use super::words::{self, Names, Words};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// A place in the document.
-#[derive(Clone, Debug)]
+/// A place in the document. The way to it is looked for when an error names it.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
-    path: String,
+    document: &'a Value,
     value: &'a Value,
+    /// Where nothing stands: the object that lacks it, and its key.
+    lacking: Option<(&'a Value, &'static str)>,
     secrecy: Secrecy,
 }
 
 /// An object while it is read. Without members if nothing, or `null`, is there.
 #[derive(Debug)]
 pub(super) struct Object<'a> {
-    path: String,
+    place: Cursor<'a>,
     members: &'a [(String, Value)],
-    secrecy: Secrecy,
     /// The keys that were asked for, so far.
     taken: Vec<&'static str>,
     unsupported: &'static [&'static str],
@@ -34,13 +35,13 @@ const NOTHING: &Value = &Value::Null;
 
 impl<'a> Cursor<'a> {
     pub(super) fn root(value: &'a Value) -> Self {
-        Self { path: String::new(), value, secrecy: Secrecy::Open }
+        Self { document: value, value, lacking: None, secrecy: Secrecy::Open }
     }
 
-    #[inline(never)] // As `opened`.
-    fn at(path: String, value: &'a Value, secrecy: Secrecy) -> Self {
-        value.note_place(&path);
-        Self { path, value, secrecy }
+    /// A place within this one.
+    fn at(&self, value: &'a Value) -> Self {
+        value.note_read();
+        Self { value, lacking: None, ..*self }
     }
 
     /// A place that is in no document.
@@ -48,8 +49,16 @@ impl<'a> Cursor<'a> {
         Self::root(NOTHING)
     }
 
-    pub(super) fn path(&self) -> &str {
-        &self.path
+    #[inline(never)] // As `opened`.
+    pub(super) fn path(&self) -> String {
+        let Some((object, key)) = self.lacking else { return self.document.path_to(self.value) };
+        self.path_to_key(object, key)
+    }
+
+    fn path_to_key(&self, object: &Value, key: &str) -> String {
+        let mut path = self.document.path_to(object);
+        push_key(&mut path, key);
+        path
     }
 
     /// The same place; what is in it may be secret, keys included.
@@ -72,7 +81,7 @@ impl<'a> Cursor<'a> {
     /// An error about what is wrong with this value; no part of it stands in that.
     #[inline(never)] // As `opened`.
     pub(super) fn refuse_found(&self, found: &str, accepted: &str) -> ConfigError {
-        ConfigError::new(&self.path, &format!("found {found}; accepted: {accepted}"))
+        ConfigError::new(&self.path(), &format!("found {found}; accepted: {accepted}"))
     }
 
     /// What `read` makes of the object that is here; `null` is one without members. A key that
@@ -94,8 +103,7 @@ impl<'a> Cursor<'a> {
             Value::Object(members) => members.as_slice(),
             _ => return Err(self.refuse("an object")),
         };
-        let path = self.path.clone();
-        Ok(Object { path, members, secrecy: self.secrecy, taken: Vec::new(), unsupported: &[] })
+        Ok(Object { place: *self, members, taken: Vec::new(), unsupported: &[] })
     }
 
     /// Of an object that names one of several things: which, and what is said of it, be it `null`.
@@ -138,10 +146,7 @@ impl<'a> Cursor<'a> {
     #[inline(never)] // As `opened`.
     pub(super) fn items(&self) -> Result<Vec<Cursor<'a>>, ConfigError> {
         let Value::List(items) = self.value else { return Err(self.refuse("a list")) };
-        let items = items.iter().enumerate();
-        let path = |index| format!("{}[{index}]", self.path);
-        let item = |(index, value)| Cursor::at(path(index), value, self.secrecy);
-        Ok(items.map(item).collect())
+        Ok(items.iter().map(|item| self.at(item)).collect())
     }
 
     /// The items of a list that has some.
@@ -259,7 +264,7 @@ impl<'a> Cursor<'a> {
             return self.refuse(&accepted);
         };
         let problem = format!("\"{word}\" is not supported by this version; accepted: {accepted}");
-        ConfigError::new(&self.path, &problem)
+        ConfigError::new(&self.path(), &problem)
     }
 }
 
@@ -276,7 +281,7 @@ impl<'a> Object<'a> {
     pub(super) fn take_even_null(&mut self, key: &'static str) -> Option<Cursor<'a>> {
         self.taken.push(key);
         let (_, value) = self.members.iter().find(|(known, _)| known == key)?;
-        Some(Cursor::at(joined(&self.path, key), value, self.secrecy))
+        Some(self.place.at(value))
     }
 
     /// Takes the member of this name; `null` if there is none.
@@ -290,8 +295,8 @@ impl<'a> Object<'a> {
     #[must_use]
     #[inline(never)] // As `opened`.
     pub(super) fn take_needed(&mut self, key: &'static str) -> Cursor<'a> {
-        let member = self.take_even_null(key);
-        member.unwrap_or_else(|| Cursor::at(joined(&self.path, key), NOTHING, self.secrecy))
+        let lacking = Some((self.place.value, key));
+        self.take_even_null(key).unwrap_or(Cursor { value: NOTHING, lacking, ..self.place })
     }
 
     /// Takes the members of these names, which have nothing to say here: `check` looks at each.
@@ -385,16 +390,12 @@ impl<'a> Object<'a> {
         };
         Err(if self.unsupported.contains(&key) {
             let problem = format!("not supported by this version; accepted: {accepted}");
-            ConfigError::new(&joined(&self.path, key), &problem)
+            ConfigError::new(&self.place.path_to_key(self.place.value, key), &problem)
         } else {
-            let unknown = shown::unknown(key, &self.taken, self.secrecy);
-            ConfigError::new(&self.path, &format!("{unknown}; accepted: {accepted}"))
+            let unknown = shown::unknown(key, &self.taken, self.place.secrecy);
+            ConfigError::new(&self.place.path(), &format!("{unknown}; accepted: {accepted}"))
         })
     }
-}
-
-fn joined(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn routes(list: &Cursor<'_>, route_names: RouteNames) -> Result<Routes, ConfigEr
 #[inline(never)]
 fn template(item: &Cursor<'_>) -> Result<Template, ConfigError> {
     let (text, methods) = if item.text().is_ok() {
-        (item.clone(), None)
+        (*item, None)
     } else {
         item.any_object().map_err(|_| item.refuse("a path template, or an object with one"))?;
         item.object(|route| Ok((route.take_needed("template"), route.take("methods"))))?

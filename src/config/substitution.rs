@@ -6,7 +6,7 @@
 use super::environment::Environment;
 use super::value::{Substituted, Text, Value};
 use crate::json;
-use std::cell::OnceCell;
+use std::cell::Cell;
 
 /// The document with all references substituted.
 pub(super) fn apply(document: json::Value, environment: &Environment) -> Value {
@@ -55,7 +55,7 @@ fn resolved(text: String, environment: &Environment) -> Text {
     }
     resolved.push_str(rest);
     if has_reference {
-        Text::Substituted(Substituted { text: resolved, is_unset, place: OnceCell::new() })
+        Text::Substituted(Substituted { text: resolved, is_unset, is_read: Cell::new(false) })
     } else {
         Text::Written(resolved)
     }

@@ -4,7 +4,8 @@
 
 use super::json::decimal;
 use crate::json;
-use std::cell::OnceCell;
+use std::cell::Cell;
+use std::fmt::Write as _;
 
 /// A value of a document.
 pub(super) type Value = json::Value<Text>;
@@ -26,8 +27,8 @@ pub(super) struct Substituted {
     pub(super) text: String,
     /// Whether one of them is not set, and has no default.
     pub(super) is_unset: bool,
-    /// Where it was read, if it was.
-    pub(super) place: OnceCell<String>,
+    /// Whether it was read.
+    pub(super) is_read: Cell<bool>,
 }
 
 impl Value {
@@ -86,24 +87,68 @@ impl Value {
 
     /// The strings that were read and have a variable that is not set: where they stand.
     pub(super) fn unset(&self, found: &mut impl FnMut(&str)) {
-        match self {
-            Self::Text(Text::Substituted(Substituted { is_unset: true, place, .. })) => {
-                if let Some(place) = place.get() {
-                    found(place);
-                }
+        self.find(&mut String::new(), &mut |value, path| {
+            if let Self::Text(Text::Substituted(Substituted { is_unset: true, is_read, .. })) =
+                value
+                && is_read.get()
+            {
+                found(path);
             }
-            Self::List(items) => items.iter().for_each(|item| item.unset(found)),
-            Self::Object(members) => members.iter().for_each(|(_, member)| member.unset(found)),
-            _ => {}
+            false
+        });
+    }
+
+    /// Notes that it is read.
+    pub(super) fn note_read(&self) {
+        if let Self::Text(Text::Substituted(Substituted { is_read, .. })) = self {
+            is_read.set(true);
         }
     }
 
-    /// Notes that it is read, and where it stands.
-    pub(super) fn note_place(&self, path: &str) {
-        if let Self::Text(Text::Substituted(Substituted { is_unset: true, place, .. })) = self {
-            let _ = place.set(path.to_owned());
-        }
+    /// The way to a value that is in this one.
+    pub(super) fn path_to(&self, sought: &Self) -> String {
+        let mut path = String::new();
+        self.find(&mut path, &mut |value, _| std::ptr::eq(value, sought));
+        path
     }
+
+    /// Whether it is this one or one in it; `path` then leads there.
+    fn find(&self, path: &mut String, is_it: &mut dyn FnMut(&Self, &str) -> bool) -> bool {
+        if is_it(self, path) {
+            return true;
+        }
+        let end = path.len();
+        match self {
+            Self::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let _ = write!(path, "[{index}]");
+                    if item.find(path, is_it) {
+                        return true;
+                    }
+                    path.truncate(end);
+                }
+            }
+            Self::Object(members) => {
+                for (key, member) in members {
+                    push_key(path, key);
+                    if member.find(path, is_it) {
+                        return true;
+                    }
+                    path.truncate(end);
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+}
+
+/// Lengthens the path to an object by one of its keys.
+pub(super) fn push_key(path: &mut String, key: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(key);
 }
 
 #[cfg(test)]
@@ -141,7 +186,7 @@ mod tests {
         Value::Text(Text::Substituted(Substituted {
             text,
             is_unset: false,
-            place: OnceCell::new(),
+            is_read: Cell::new(false),
         }))
     }
 

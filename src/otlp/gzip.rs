@@ -1,10 +1,12 @@
 //! gzip (RFC 1952) around what zlib makes. A compressor of our own would be a twentieth of the module, and slower.
 
+use crate::shown::{Shown, shown_by_name};
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
-use std::fmt;
+
+shown_by_name!(Zlib);
 
 /// zlib (RFC 1950), as whoever runs us may have it.
-pub trait Zlib: fmt::Debug {
+pub trait Zlib: Shown {
     /// The input, compressed. None if it can't be.
     fn compress(&self, input: &[u8]) -> Option<Vec<u8>>;
 }

@@ -180,11 +180,12 @@ impl Tracer {
         };
         self.stats.count(Metric::Started, 1);
         self.inject(&context, parent.as_ref(), headers.as_ref());
+        let sampling = sampling?;
         let head = headers.map(|headers| self.head(&headers));
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
         let parent = parent.map(|parent| parent.span_id);
-        let mut span = OpenSpan::new(Identity::One(context), parent, sampling?, head);
+        let mut span = OpenSpan::new(Identity::One(context), parent, sampling, head);
         if tells_caller {
             span = span.telling_caller();
         }

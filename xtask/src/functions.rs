@@ -1,7 +1,10 @@
-//! Functions that are there twice, and the order of all: what makes a linked module smaller and changes nothing that it does.
+//! Functions that are there twice, or nearly, and the order of all: what makes a linked module smaller and changes nothing that it does.
 //!
-//! A function that is the same as another, instruction for instruction, is dropped, and who calls it calls the other. Those that are
-//! called from the most places come first: an index below 128 is a byte shorter in each call.
+//! A function that is the same as another, instruction for instruction, is dropped, and who calls it calls the other. Of those that differ
+//! in constants alone, `similar` makes one. Those that are called from the most places come first: an index below 128 is a byte shorter in
+//! each call.
+
+mod similar;
 
 use anyhow::{Result, anyhow};
 use std::collections::HashMap;
@@ -19,6 +22,7 @@ pub(crate) fn compacted(module: &[u8]) -> Result<Vec<u8>> {
     while let Some(merged) = Functions::of(&compacted)?.without_doubles() {
         compacted = merged.applied(&compacted)?;
     }
+    let compacted = similar::shared(&compacted)?;
     Functions::of(&compacted)?.by_calls()?.applied(&compacted)
 }
 

@@ -9,7 +9,7 @@ fn value(json: &serde_json::Value) -> Value {
 
 #[test]
 fn what_is_not_taken_is_refused() {
-    let document = value(&json!({"a": 1, "b": null, "c": {}}));
+    let document = value(&json!({"at": {"a": 1, "b": null, "c": {}}}));
     let cases: &[(&[&str], &[&str], &str, &str)] = &[
         (&["c", "b", "a"], &[], "", "all"),
         (&["a", "b", "c", "d"], &["e"], "", "all, and what is not there"),
@@ -24,14 +24,16 @@ fn what_is_not_taken_is_refused() {
         ),
     ];
     for (taken, unsupported, expected, reason) in cases {
-        let cursor = Cursor { path: "at".to_owned(), ..Cursor::root(&document) };
-        let result = cursor.object(|object| {
-            object.unsupported(unsupported);
-            Ok(taken.iter().filter_map(|key| object.take(key)).count())
+        let result = Cursor::root(&document).object(|root| {
+            root.take_object("at", |object| {
+                object.unsupported(unsupported);
+                Ok(taken.iter().filter_map(|key| object.take(key)).count())
+            })
         });
         let message = result.err().map(|error| error.to_string()).unwrap_or_default();
         assert_eq!(message, *expected, "{reason}");
     }
+    let document = value(&json!({"a": 1, "b": null}));
     let root = Cursor::root(&document);
     let error = root.object(|object| object.take_as("a", Cursor::text)).expect_err("a number");
     assert_eq!(
@@ -39,6 +41,23 @@ fn what_is_not_taken_is_refused() {
         "a: found a number; accepted: a string",
         "the reader's error first"
     );
+}
+
+#[test]
+fn what_has_to_be_there_is_named_when_it_is_not() {
+    let document = value(&json!({"list": [null, {"a": {}}], "null": null}));
+    let message = |read: fn(&mut Object<'_>) -> Result<i64, ConfigError>| {
+        Cursor::root(&document).object(read).expect_err("it is not there").to_string()
+    };
+    let at_the_root = message(|root| root.take_needed("x").int());
+    assert_eq!(at_the_root, "x: found null; accepted: an integer");
+    let null = message(|root| root.take_needed("null").int());
+    assert_eq!(null, "null: found null; accepted: an integer", "there, and null");
+    let deep = message(|root| {
+        let items = root.take_or_null("list").items()?;
+        items[1].object(|item| item.take_object("a", |a| a.take_needed("x").int()))
+    });
+    assert_eq!(deep, "list[1].a.x: found null; accepted: an integer");
 }
 
 #[test]

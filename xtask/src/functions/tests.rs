@@ -1,8 +1,10 @@
-use super::*;
-use wasm_encoder::Instruction::{Call, Drop, End, I32Const, LocalGet, RefFunc};
+use super::{Functions, Parser, Payload};
+use anyhow::Result;
+use wasm_encoder::Instruction::{Call, Drop, End, I32Add, I32Const, LocalGet, LocalSet, RefFunc};
 use wasm_encoder::{
-    ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection, Function,
-    ImportSection, Instruction, RefType, TableSection, TableType, TypeSection, ValType,
+    CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection,
+    Function, FunctionSection, ImportSection, Instruction, Module, RefType, TableSection,
+    TableType, TypeSection, ValType,
 };
 use wasmparser::{ElementItems, ExternalKind};
 
@@ -42,6 +44,13 @@ fn module(functions: &[(u32, &[ValType], &[Instruction<'_>])]) -> Vec<u8> {
     module.section(&types).section(&imports).section(&declared).section(&tables);
     module.section(&exports).section(&elements).section(&code);
     module.finish()
+}
+
+/// The module, made smaller: a valid one.
+fn compacted(module: &[u8]) -> Result<Vec<u8>> {
+    let compacted = super::compacted(module)?;
+    walrus::Module::from_buffer(&compacted).expect("a valid module");
+    Ok(compacted)
 }
 
 /// What each export is, in the order of their names; and what is in the table.
@@ -129,4 +138,64 @@ fn those_called_from_the_most_places_come_first() {
         body(&after, 1)[1..3],
         ["Call { function_index: 0 }", "RefFunc { function_index: 3 }"]
     );
+}
+
+/// The constants in it, added to its parameter.
+fn sum(constants: &[i32]) -> Vec<Instruction<'static>> {
+    let mut instructions = vec![LocalGet(0), LocalSet(1), LocalGet(1)];
+    instructions.extend(constants.iter().flat_map(|constant| [I32Const(*constant), I32Add]));
+    instructions
+}
+
+#[test]
+fn what_differs_in_constants_alone_is_written_once() {
+    let locals = [ValType::I32];
+    let sums = [[7, 1, 7, -900, 3], [8, 1, 8, -900, 3], [9, 1, 9, -900, -70]];
+    let sums = sums.map(|constants| sum(&constants.repeat(8)));
+    let [a, b, c] = &sums;
+    let before = module(&[(UNARY, &locals, a), (UNARY, &locals, b), (UNARY, &locals, c)]);
+    let after = compacted(&before).unwrap();
+    assert!(after.len() < before.len(), "{} bytes, {} before", after.len(), before.len());
+    assert_eq!(references(&after), (vec![2, 3, 4], vec![2, 3, 4]));
+    for (index, constants) in [(2, [7, 3]), (3, [8, 3]), (4, [9, -70])] {
+        let [first, second] = constants.map(|value| format!("I32Const {{ value: {value} }}"));
+        let calls =
+            ["LocalGet { local_index: 0 }", &first, &second, "Call { function_index: 1 }", "End"];
+        assert_eq!(body(&after, index), calls);
+    }
+    let called = body(&after, 1).join(", ");
+    let local = |index: u32| format!("LocalGet {{ local_index: {index} }}");
+    let constant = |value: i32| format!("I32Const {{ value: {value} }}");
+    let its_local = format!("{}, LocalSet {{ local_index: 3 }}, {}, ", local(0), local(3));
+    let added =
+        [local(1), constant(1), local(1), constant(-900), local(2)].map(|it| it + ", I32Add, ");
+    assert_eq!(called, its_local + &added.concat().repeat(8) + "End");
+}
+
+#[test]
+fn what_would_not_become_smaller_stays() {
+    let [a, b] = [[7, 1], [8, 2]].map(|constants| sum(&constants));
+    let locals = [ValType::I32];
+    let after = compacted(&module(&[(UNARY, &locals, &a), (UNARY, &locals, &b)])).unwrap();
+    assert_eq!(Functions::of(&after).unwrap().defined.len(), 2);
+    assert!(body(&after, 2).contains(&"I32Const { value: 8 }".to_owned()));
+}
+
+#[test]
+fn what_differs_in_more_than_constants_stays() {
+    let alike = sum(&[7, 1].repeat(20));
+    let mut longer = alike.clone();
+    longer.extend([I32Const(1), I32Add]);
+    let mut with_call = alike.clone();
+    with_call.push(Call(HOST));
+    let locals = [ValType::I32];
+    let more_locals = [ValType::I32, ValType::I64];
+    let before = module(&[
+        (UNARY, &locals, &alike),
+        (UNARY, &locals, &longer),
+        (UNARY, &locals, &with_call),
+        (UNARY, &more_locals, &alike),
+    ]);
+    let after = compacted(&before).unwrap();
+    assert_eq!(Functions::of(&after).unwrap().defined.len(), 4);
 }
