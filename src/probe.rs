@@ -240,7 +240,8 @@ impl Known<'_> {
 impl Probe {
     /// Of so many requests nobody has seen yet whether their headers can be read when they have ended.
     const FIRST: u32 = 16;
-    /// How many requests are read early after one whose headers were not readable later: over HTTP/3 none's are.
+    /// How many requests are read early after one whose headers are not readable later, whether it was read early or not: over HTTP/3
+    /// none's are.
     const AFTER_UNREADABLE: u32 = 1000;
     /// What tells of changes that were made to a request's headers on its way through the host.
     pub const ORIGINALS: [(&str, &str); 2] =
@@ -324,7 +325,7 @@ impl Probe {
         headers
     }
 
-    /// Notes that the headers of a request could not be read when it had ended.
+    /// Notes that the headers of a request can't be read now that it has ended.
     pub fn note_unreadable(&mut self) {
         self.early = Self::AFTER_UNREADABLE;
     }

@@ -25,6 +25,7 @@ use crate::context::{SpanContext, TraceState};
 use crate::envoy::headers::Headers;
 use crate::id::TraceId;
 use crate::probe::Needs;
+use crate::semconv::route::Routes;
 use crate::semconv::{RequestHeaders, SpanKindSetting};
 use crate::shown::{Shown, shown_by_name};
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct SamplingInput<'a> {
     pub span_kind: SpanKindSetting,
     /// Envoy's attributes that were needed; a value is empty where there is none.
     pub attributes: &'a [(&'static str, Vec<u8>)],
+    /// The templates of routes, if there are any.
+    pub routes: Option<&'a Routes>,
     /// The time since any fixed moment, if it was needed.
     pub now: Option<Duration>,
 }
@@ -297,6 +300,7 @@ mod tests {
             request: None,
             span_kind: SpanKindSetting::Auto,
             attributes: &[],
+            routes: None,
             now: None,
         }
     }

@@ -140,11 +140,14 @@ async fn failures_are_kept_over_http3() -> Result<()> {
 
 #[tokio::test]
 async fn the_first_rule_that_matches_decides() -> Result<()> {
+    let delayed = json!({"key": "url.path", "included": ["/delay/*"]});
+    let get = json!({"key": "http.request.method", "values": ["GET"]});
     let keep = json!([
+        {"slower_than": 600_000, "name": "nothing is so slow"},
         {"condition": "response.code == 418", "name": "teapots", "ratio": 0},
         {"error": {}, "attribute_patterns": {"key": "url.path", "included": ["/status/50?"]}},
         {"condition": "request.headers['x-debug'] == 'yes'", "name": "asked for"},
-        {"slower_than": 300, "attribute_values": {"key": "http.request.method", "values": ["GET"]}},
+        {"slower_than": 300, "attribute_patterns": delayed, "attribute_values": get},
         {"condition": "response.code >= 400 && response.code < 500 // mistakes"},
     ]);
     let stage = stage(&keep, &Http::One).await?;

@@ -4,16 +4,34 @@ mod binomial;
 
 use anyhow::{Context, Result};
 use binomial::bounds;
-use harness::client::{Call, Http};
-use harness::{Bootstrap, Stage};
+use harness::client::{Call, Http, load};
+use harness::service::{Answer, serve};
+use harness::{Bootstrap, Counters, Envoy, Receiver, Span, Stage, Upstream};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Those of the page, in its order.
 fn configurations() -> Result<Vec<String>> {
-    let page = std::fs::read_to_string(harness::root().join("docs/sampling.md"))?;
+    blocks("json\n")
+}
+
+fn page() -> Result<String> {
+    Ok(std::fs::read_to_string(harness::root().join("docs/sampling.md"))?)
+}
+
+/// Its blocks in this language, in its order.
+fn blocks(language: &str) -> Result<Vec<String>> {
+    let page = page()?;
     let blocks = page.split("```").skip(1).step_by(2);
-    Ok(blocks.filter_map(|block| block.strip_prefix("json\n")).map(str::to_owned).collect())
+    Ok(blocks.filter_map(|block| block.strip_prefix(language)).map(str::to_owned).collect())
+}
+
+/// A block of YAML that has this text.
+fn yaml(text: &str) -> Result<Value> {
+    let block = blocks("yaml\n")?.into_iter().find(|it| it.contains(text));
+    Ok(serde_yaml_ng::from_str(&block.with_context(|| format!("none has {text}"))?)?)
 }
 
 /// A configuration of the page that has this text.
@@ -35,7 +53,14 @@ async fn stage(configuration: &str) -> Result<Stage> {
                 "route": {"cluster": "upstream", "regex_rewrite": {"pattern": {"regex": "^/[a-z]+/?"}, "substitution": "/"}},
             })
         });
-        let mut edge = edge.route("ingress", flaky)?;
+        // `/users/N/orders` takes so many milliseconds.
+        let orders =
+            json!({"pattern": {"regex": "^/users/([0-9]+)/orders"}, "substitution": "/delay/\\1"});
+        let users = json!({
+            "name": "users", "match": {"path_separated_prefix": "/users"},
+            "route": {"cluster": "upstream", "regex_rewrite": orders},
+        });
+        let mut edge = edge.route("ingress", flaky)?.route("ingress", users)?;
         for route in routes {
             edge = edge.route("ingress", route)?;
         }
@@ -130,7 +155,7 @@ async fn half_of_a_tenants_requests_are_kept() -> Result<()> {
 #[tokio::test]
 async fn the_others_are_taken() -> Result<()> {
     let all = configurations()?;
-    assert_eq!(all.len(), 16, "each of them has a test");
+    assert_eq!(all.len(), 21, "each of them has a test");
     for (configuration, expected) in
         [("\"always_on\": {}}}}", 100..101), (r#"ratio": 0.1}}}}}}"#, bounds(100, 0.1))]
     {
@@ -154,7 +179,16 @@ async fn kept_by_rules(
     http: &Http,
     calls: Vec<(Call, u64)>,
 ) -> Result<BTreeMap<String, (usize, String)>> {
-    let stage = stage(&configuration(text)?).await?;
+    kept_under(&configuration(text)?, http, calls).await
+}
+
+/// The same under any configuration.
+async fn kept_under(
+    configuration: &str,
+    http: &Http,
+    calls: Vec<(Call, u64)>,
+) -> Result<BTreeMap<String, (usize, String)>> {
+    let stage = stage(configuration).await?;
     // From then on headers are read when a request has ended.
     let mut all = vec![(Call::get("/"), 20)];
     all.extend(calls);
@@ -256,25 +290,38 @@ async fn errors_of_probes_are_not_kept() -> Result<()> {
 
 #[tokio::test]
 async fn what_takes_longer_than_a_second_is_kept() -> Result<()> {
+    let configuration = configuration(r#"{"keep": [{"slower_than": 1000}]}"#)?;
     let calls = vec![(Call::get("/delay/1001"), 1), (Call::get("/status/503"), 3)];
-    let kept = kept_by_rules(r#"{"keep": [{"slower_than": 1000}]}"#, &Http::One, calls).await?;
-    assert_eq!(kept, expected(&[("/delay/1001", 1, "slower_than")]));
+    let kept = kept_under(&configuration, &Http::One, calls.clone()).await?;
+    assert_eq!(kept["/delay/1001"], (1, "slower_than".to_owned()));
+    // Nothing takes so long, however slow the machine.
+    let kept = kept_under(&configuration.replace("1000", "600000"), &Http::One, calls).await?;
+    assert_eq!(kept, BTreeMap::new());
     Ok(())
 }
 
 #[tokio::test]
 async fn what_is_slow_differs_from_path_to_path() -> Result<()> {
+    let configuration = configuration("slow search")?;
     let calls = vec![
-        (Call::get("/search/delay/300"), 1),
         (Call::get("/search/delay/1001"), 1),
         (Call::get("/reports/delay/1001"), 1),
         (Call::get("/delay/201"), 1),
     ];
-    let kept = kept_by_rules("slow search", &Http::One, calls).await?;
+    // What has no delay may be slow all the same: it depends on the machine.
+    let of_delays = |mut kept: BTreeMap<String, (usize, String)>| {
+        kept.retain(|path, _| path.contains("/delay/"));
+        kept
+    };
+    let kept = kept_under(&configuration, &Http::One, calls.clone()).await?;
     // The trace's randomness reaches a half.
     let slow = [("/delay/201", 1, "slow"), ("/search/delay/1001", 1, "slow search")];
-    assert_eq!(kept, expected(&slow));
-    let stage = stage(&configuration("slow search")?).await?;
+    assert_eq!(of_delays(kept), expected(&slow));
+    // Nothing takes longer than this: no other rule has a search.
+    let patient = configuration.replace("1000", "600000");
+    let kept = kept_under(&patient, &Http::One, calls).await?;
+    assert_eq!(of_delays(kept), expected(&[("/delay/201", 1, "slow")]));
+    let stage = stage(&configuration).await?;
     let half = ["80000000000000", "7fffffffffffff"].map(|randomness| {
         let traceparent = format!("00-4bf92f3577b34da6a3{randomness}-00f067aa0ba902b7-00");
         (Call::get("/delay/201").header("traceparent", traceparent), 1)
@@ -282,8 +329,19 @@ async fn what_is_slow_differs_from_path_to_path() -> Result<()> {
     for (call, _) in &half {
         assert_eq!(call.send(&Http::One, stage.port()).await?.status, 200);
     }
-    let kept = kept_in_the_end(&stage, &half).await?;
-    assert_eq!(kept, BTreeMap::from([("/delay/201".to_owned(), 1)]), "one in two");
+    assert_eq!(kept_in_the_end(&stage, &half).await?["/delay/201"], 1, "one in two");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_route_is_slow_after_a_time_of_its_own() -> Result<()> {
+    let calls = vec![
+        (Call::get("/users/1600/orders"), 1),
+        (Call::get("/users/1/orders"), 1),
+        (Call::get("/delay/1600"), 1),
+    ];
+    let kept = kept_by_rules("slow orders", &Http::One, calls).await?;
+    assert_eq!(kept, expected(&[("/users/1600/orders", 1, "slow orders")]));
     Ok(())
 }
 
@@ -359,6 +417,136 @@ async fn requests_that_were_retried_are_kept() -> Result<()> {
     Ok(())
 }
 
+/// A service that calls the upstream through its sidecar, and answers 200 whatever comes.
+async fn swallowing(outbound: Arc<OnceLock<u16>>) -> Result<u16> {
+    serve(move |request| {
+        let outbound = outbound.get().copied();
+        let traceparent = request.header("traceparent");
+        async move {
+            let call = Call::get(&request.path).header("traceparent", traceparent);
+            call.send(&Http::One, outbound.context("a sidecar")?).await?;
+            Ok(Answer { status: 200, headers: Vec::new() })
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn each_proxy_keeps_what_failed_behind_a_service() -> Result<()> {
+    let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
+    let outbound = Arc::default();
+    let service = swallowing(Arc::clone(&outbound)).await?;
+    let to_upstream = json!({"match": {"prefix": "/"}, "route": {"cluster": "outside"}});
+    let sidecar = Bootstrap::edge(service, collector.port())?
+        .filter("ingress", &configuration("tell_caller")?)?
+        .cluster("outside", upstream.port())?
+        .copy_listener("ingress", "outbound")?
+        .listener_part("outbound", "traffic_direction", json!("OUTBOUND"))?
+        .routes("outbound", vec![to_upstream])?;
+    let sidecar = Envoy::start(sidecar).await?;
+    outbound.set(sidecar.port("outbound")).ok().context("set once")?;
+    let edge = Bootstrap::edge(sidecar.port("ingress"), collector.port())?
+        .filter("ingress", &configuration(r#"{"callee_kept": {}}"#)?)?;
+    let edge = Envoy::start(edge).await?;
+    let other = "00-5bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let calls = [unsampled(Call::get("/status/503")), Call::get("/").header("traceparent", other)];
+    for call in calls {
+        let reply = call.send(&Http::One, edge.port("ingress")).await?;
+        assert_eq!(reply.status, 200, "the service has answered");
+        assert_eq!(reply.headers.get("server-timing"), None, "strangers are told nothing");
+    }
+    Counters::at_rest(edge.admin_port(), 2).await?;
+    Counters::at_rest(sidecar.admin_port(), 4).await?;
+    let spans = collector.take_spans();
+    let mut parent = "00f067aa0ba902b7".to_owned();
+    for (rule, state) in [("callee_kept", ""), ("callee_kept", ""), ("error", "ot=th:0")] {
+        let span = spans.iter().find(|span| span.parent_id() == parent).context("a chain")?;
+        assert_eq!(span.text("envoy.keep_rule").as_deref(), Some(rule));
+        assert_eq!(span.span.trace_state, state, "it says what it stands for");
+        parent = span.span_id();
+    }
+    assert_eq!(spans.len(), 3, "of what went well there is none");
+    let told = unsampled(Call::get("/status/503"));
+    let told = told.send(&Http::One, sidecar.port("outbound")).await?;
+    let line = told.headers.get("server-timing").context("the caller is told")?.to_str()?;
+    assert!(page()?.contains(&format!("\nserver-timing: {line}\n")), "the page has {line}");
+    assert_eq!([edge.complaints(), sidecar.complaints()], [const { Vec::<String>::new() }; 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_more_is_kept_than_the_limit() -> Result<()> {
+    const COUNT: u64 = 4000;
+    let stage = stage(&configuration("max_spans_per_second")?).await?;
+    let start = Instant::now();
+    load(stage.port(), "/status/503", usize::try_from(COUNT)?, 8).await?;
+    let took = start.elapsed().as_secs();
+    let counters = stage.at_rest_by_rules(&Http::One, COUNT).await?;
+    let of = |name: &str| counters.get(name).copied().unwrap_or_default();
+    assert_eq!(of("span.sampled") + of("span.limited.outcome"), COUNT, "each is counted");
+    let kept = of("span.kept_by_rule");
+    assert!((100..=100 * (took + 2)).contains(&kept), "{kept} in {took} s");
+    assert!(bounds(COUNT, 0.01).contains(&usize::try_from(of("span.sampled") - kept)?));
+    let by_rules = |span: &Span| span.text("envoy.keep_rule").is_some();
+    let spans = stage.collector.spans();
+    let states = spans.iter().filter(|span| by_rules(span)).map(|it| it.span.trace_state.as_str());
+    let states: BTreeMap<_, u64> = states.fold(BTreeMap::new(), |mut states, state| {
+        *states.entry(state).or_default() += 1;
+        states
+    });
+    assert!(states["ot=th:0"] >= 100, "before the first was let go: {states:?}");
+    assert_eq!(states.values().sum::<u64>(), kept);
+    assert!(states.keys().all(|state| ["", "ot=th:0"].contains(state)), "{states:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_has_a_request_kept_and_explained() -> Result<()> {
+    let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
+    let variables = yaml("FORCE_SECRET")?["vm_config"]["environment_variables"].clone();
+    let edge = Bootstrap::edge(upstream.port(), collector.port())?
+        .filter("ingress", &configuration("FORCE_SECRET")?)?
+        .wasm("ingress", "/config/vm_config", "environment_variables", variables)?;
+    let (force, explain) = ("known to operators", "0123456789abcdef");
+    let secrets = [("FORCE_SECRET", force), ("EXPLAIN_SECRET", explain)];
+    let envoy = Envoy::with_environment(edge, &secrets).await?;
+    let page = page()?;
+    let forced = |call: Call| call.header("x-trace-this", force);
+    let why = |call: Call| call.header("x-trace-why", explain);
+    let get = || Call::get("/");
+    let cases = [
+        (forced(get()), true, false, "a new trace"),
+        (why(unsampled(get())), false, true, "why it is let go"),
+        (why(forced(unsampled(get()))), true, true, "both"),
+        (unsampled(get()).header("x-trace-this", explain), false, false, "another secret"),
+        (unsampled(get()).header("x-trace-why", force), false, false, "the other way round"),
+        (forced(unsampled(forced(get()))), false, false, "twice"),
+    ];
+    for (sent, (call, is_kept, is_told, reason)) in (1..).zip(cases) {
+        let reply = call.send(&Http::One, envoy.port("ingress")).await?;
+        let line = reply.headers.get("x-otel-sampling").map(|it| it.to_str()).transpose()?;
+        assert_eq!(line.is_some(), is_told, "{reason}");
+        if let Some(line) = line {
+            let line = format!("\nx-otel-sampling: {line}\n");
+            assert!(page.contains(&line), "{reason}: the page has {line}");
+        }
+        Counters::at_rest(envoy.admin_port(), sent).await?;
+        let spans = collector.take_spans();
+        assert_eq!(spans.len(), usize::from(is_kept), "{reason}");
+        for span in spans {
+            assert_eq!(span.text("envoy.keep_rule").as_deref(), Some("force"), "{reason}");
+            assert_eq!(span.span.trace_state, "ot=th:0", "{reason}");
+            let seen = upstream.last();
+            assert_eq!(seen.header("x-trace-this"), force, "the header goes on, as the page says");
+            let sent = seen.header("traceparent");
+            let is_sampled = sent.ends_with("-01") || sent.ends_with("-03");
+            assert!(is_sampled, "those who follow keep it, too: {sent}");
+        }
+    }
+    assert_eq!(envoy.complaints(), Vec::<String>::new());
+    Ok(())
+}
+
 /// A sampled request of one of a hundred traces, whose randomness is spread evenly.
 fn strange(number: u64) -> Call {
     let randomness = (1_u64 << 56) / 100 * number;
@@ -378,9 +566,7 @@ async fn strangers_do_not_decide_at_the_edge() -> Result<()> {
 #[tokio::test]
 async fn strangers_do_not_choose_the_trace_where_their_headers_are_removed() -> Result<()> {
     const KEY: &str = "early_header_mutation_extensions";
-    let page = std::fs::read_to_string(harness::root().join("docs/sampling.md"))?;
-    let block = page.split("```yaml\n").nth(1).and_then(|it| it.split("```").next());
-    let pasted: Value = serde_yaml_ng::from_str(block.context("a block")?)?;
+    let pasted = yaml(KEY)?;
     let stage =
         Stage::start(|edge| edge.connection_manager("ingress", KEY, pasted[KEY].clone())).await?;
     let call = strange(7).header("tracestate", "ot=rv:ffffffffffffff");

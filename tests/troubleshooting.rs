@@ -13,7 +13,7 @@ use std::pin::Pin;
 type Cause = fn() -> Pin<Box<dyn Future<Output = Result<Stage>>>>;
 
 /// The start of a row's "why", and what brings it about.
-const CAUSES: [(&str, Cause); 14] = [
+const CAUSES: [(&str, Cause); 15] = [
     ("no listener has the filter", || Box::pin(request(|edge| edge.without_filter("ingress")))),
     ("`disabled: true`", || Box::pin(configured(r#"{"disabled": true}"#))),
     ("the request came in by a listener without the filter", || Box::pin(another_listener())),
@@ -23,6 +23,7 @@ const CAUSES: [(&str, Cause); 14] = [
         Box::pin(configured(r#"{"tracer_provider": {"sampler": {"always_off": {}}}}"#))
     }),
     ("the caller has not sampled the request", || Box::pin(unsampled_caller())),
+    ("`envoy.max_spans_per_second`", || Box::pin(limited())),
     ("the batch is still filling", || {
         Box::pin(configured(
             r#"{"tracer_provider": {"processors": [{"batch": {"schedule_delay": 600000}}]}}"#,
@@ -69,6 +70,16 @@ async fn sent(stage: &Stage, call: Call) -> Result<()> {
 
 async fn configured(configuration: &str) -> Result<Stage> {
     request(|edge| edge.filter("ingress", configuration)).await
+}
+
+async fn limited() -> Result<Stage> {
+    let stage =
+        Stage::start(|edge| edge.filter("ingress", r#"{"envoy": {"max_spans_per_second": 1}}"#))
+            .await?;
+    for _ in 0..20 {
+        sent(&stage, Call::get("/")).await?;
+    }
+    Ok(stage)
 }
 
 async fn answered(answer: Answer) -> Result<Stage> {
@@ -226,7 +237,7 @@ async fn each_row_is_seen_when_its_cause_is_brought_about() -> Result<()> {
 const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
 
 /// The starts of the rows' second cells, of which the tests below are.
-const BROKEN: [&str; 6] = [
+const BROKEN: [&str; 8] = [
     "the service takes `traceparent` and does not send it on",
     "the caller sends B3 headers only",
     "the caller's `traceparent` is malformed",
@@ -234,6 +245,9 @@ const BROKEN: [&str; 6] = [
     // With a caller's context: tests/envoy_troubles.rs
     "Envoy's own tracing is on: ",
     "Envoy's own tracing is on and did not sample",
+    // tests/sampling.rs
+    "that one is at its limit",
+    "the others let it go when it started",
 ];
 
 #[tokio::test]

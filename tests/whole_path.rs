@@ -117,7 +117,9 @@ impl Mesh {
         while let Some(sent) = senders.join_next().await {
             sent??;
         }
-        self.sent += u64::try_from(count)?;
+        // The counters may tell of a start before they tell of the end.
+        Call::get("/").header("traceparent", LAST).send(&Http::One, port).await?;
+        self.sent += u64::try_from(count)? + 1;
         let sent = self.sent;
         for (proxy, requests) in self.proxies.iter().zip([sent, 2 * sent, 2 * sent, sent]) {
             Counters::at_rest(proxy.admin_port(), requests).await?;
@@ -181,21 +183,24 @@ async fn answered(
         let headers = headers.iter().map(|(name, value)| {
             ((*name).to_owned(), value.replace("SENT", sent.as_deref().unwrap_or_default()))
         });
-        let answer = Answer { status: 200, headers: headers.collect() };
+        let headers = if request.path == "/told" { headers.collect() } else { Vec::new() };
+        let answer = Answer { status: 200, headers };
         async move { Ok(answer) }
     })
     .await?;
     let stage =
         Stage::start(|edge| edge.cluster("upstream", port)?.filter("ingress", rules)).await?;
-    let call = Call::get("/").header("traceparent", PARENT);
+    let call = Call::get("/told").header("traceparent", PARENT);
     let reply = call.send(&Http::One, stage.port()).await?;
-    let counters = stage.at_rest(1).await?;
+    let counters = stage.at_rest_by_rules(&Http::One, 1).await?;
     assert_eq!(stage.envoy.complaints(), Vec::<String>::new());
     let values = reply.headers.get_all("server-timing").iter();
     let values: Vec<_> = values.map(|value| value.to_str()).collect::<Result<_, _>>()?;
     Ok((counters["span.kept_by_rule"] == 1, values.join(" | ")))
 }
 
+/// The parent of a request that nobody keeps.
+const LAST: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
 #[tokio::test]
@@ -236,6 +241,41 @@ async fn only_an_answer_to_what_was_sent_counts() -> Result<()> {
         } else {
             assert_eq!(seen, told, "{reason}");
         }
+    }
+    Ok(())
+}
+
+/// What a response tells before the request has ended is not told of one that a rule before may decide on otherwise.
+#[tokio::test]
+async fn rules_keep_their_order_where_callers_are_told() -> Result<()> {
+    let on = |path: &str| json!({"key": "url.path", "values": [path]});
+    let rules = configuration(&json!([
+        {"error": {}, "attribute_values": on("/status/501"), "name": "never", "ratio": 0},
+        {"error": {}},
+        {"callee_kept": {"tell_caller": true}},
+    ]));
+    let named = configuration(&json!([
+        {"error": {}, "attribute_values": on("/status/501"), "name": "of its own"},
+        {"error": {}},
+        {"callee_kept": {"tell_caller": true}},
+    ]));
+    let cases = [
+        (&rules, "/status/501", None, false, "the first rule keeps nothing"),
+        (&rules, "/status/503", Some("error"), false, "the first might have"),
+        (&named, "/status/501", Some("of its own"), true, "it is kept by either"),
+        (&named, "/status/503", Some("error"), true, "the second"),
+    ];
+    for (rules, path, rule, is_told, reason) in cases {
+        let stage = Stage::start(|edge| edge.filter("ingress", rules)).await?;
+        // Another trace than that of the request that follows.
+        let call = Call::get(path).header("traceparent", PARENT.replace("4bf9", "5bf9"));
+        let reply = call.send(&Http::One, stage.port()).await?;
+        assert_eq!(reply.headers.contains_key("server-timing"), is_told, "{reason}");
+        stage.at_rest_by_rules(&Http::One, 1).await?;
+        let spans = stage.collector.take_spans();
+        let by: Vec<_> = spans.iter().map(|span| span.text("envoy.keep_rule")).collect();
+        assert_eq!(by, Vec::from_iter(rule.map(|rule| Some(rule.to_owned()))), "{reason}");
+        assert_eq!(stage.envoy.complaints(), Vec::<String>::new());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use otel_proxy_wasm::envoy::flags::ResponseFlags;
 use otel_proxy_wasm::envoy::headers::Headers;
 use otel_proxy_wasm::otlp::SpanKind;
 use otel_proxy_wasm::semconv::Facts;
-use otel_proxy_wasm::semconv::error::of_grpc;
+use otel_proxy_wasm::semconv::error;
 use otel_proxy_wasm::semconv::grpc::StatusCode;
 use otel_proxy_wasm::semconv::request::RequestProtocol;
 
@@ -44,10 +44,10 @@ fn check_errors(status: StatusCode) {
     let headers = Headers::default();
     let facts =
         Facts::read(RequestProtocol::Grpc, &headers, &headers, Some(status), Outcome::default());
-    let client = of_grpc(SpanKind::Client, &facts, status);
+    let client = error::of(SpanKind::Client, &facts);
     let name = status.name();
     assert_eq!(client.as_deref(), Some(&*name).filter(|name| *name != "OK"));
-    if let Some(server) = of_grpc(SpanKind::Server, &facts, status) {
+    if let Some(server) = error::of(SpanKind::Server, &facts) {
         assert_eq!(Some(server), client);
     }
 }

@@ -36,6 +36,7 @@ fuzz_target!(|input: &[u8]| {
             request: None,
             span_kind: SpanKindSetting::Server,
             attributes: &[],
+            routes: None,
             now: None,
         };
         decide(sampler, &input)

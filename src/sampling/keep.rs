@@ -160,11 +160,18 @@ impl KeepRules {
         false
     }
 
-    /// The first rule that is certain to match a request of this randomness, and keeps it.
+    /// The first rule that is certain to match a request of this randomness, and keeps it. None if one before may match and keeps another share,
+    /// unless it is another proxy that has kept it: then no probability is said.
     #[must_use]
     pub fn certain(&self, look: FirstLook, randomness: u64) -> Option<&Rc<KeepRule>> {
-        let certain = self.rules.iter().find(|rule| rule.at_first(look) == Told::Certain)?;
-        certain.threshold.keeps(randomness).then_some(certain)
+        let is_certain = |rule: &&Rc<KeepRule>| rule.at_first(look) == Told::Certain;
+        let certain = self.rules.iter().find(is_certain)?;
+        let mut before = self.rules.iter().take_while(|rule| !is_certain(rule));
+        let differs = |rule: &Rc<KeepRule>| {
+            rule.threshold != certain.threshold && rule.at_first(look) == Told::Maybe
+        };
+        let is_known = certain.asks_callee() || !before.any(differs);
+        (is_known && certain.threshold.keeps(randomness)).then_some(certain)
     }
 
     /// The first rule that matches a request.

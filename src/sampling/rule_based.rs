@@ -6,6 +6,7 @@ use crate::envoy::connections::{LISTENER_DIRECTION, TrafficDirection};
 use crate::envoy::headers::Headers;
 use crate::otlp::SpanKind;
 use crate::probe::{HeaderNeeds, Needs};
+use crate::semconv::route::Routes;
 use crate::semconv::start::{StartAttribute, StartingRequest};
 use crate::semconv::{RequestHeaders, SpanKindSetting};
 
@@ -29,6 +30,8 @@ pub struct Subject<'a> {
     pub headers: Option<(&'a Headers, &'a RequestHeaders<'a>)>,
     /// Envoy's attributes; a value is empty where there is none.
     pub attributes: &'a [(&'static str, Vec<u8>)],
+    /// The templates of routes, if there are any.
+    pub routes: Option<&'a Routes>,
     /// What decides on the kind of its span.
     pub span_kind: SpanKindSetting,
     /// Where its parent is.
@@ -105,8 +108,8 @@ impl Condition {
     pub fn holds(&self, subject: &Subject<'_>) -> bool {
         let any = |attribute: &StartAttribute, test: &dyn Fn(&[u8]) -> bool| {
             let Some((headers, request)) = subject.headers else { return false };
-            let attributes = subject.attributes;
-            attribute.any(&StartingRequest { headers, request, attributes }, test)
+            let Subject { attributes, routes, .. } = *subject;
+            attribute.any(&StartingRequest { headers, request, attributes, routes }, test)
         };
         match self {
             Self::Values(attribute, values) => {
@@ -129,6 +132,7 @@ impl RuleBased {
         let subject = Subject {
             headers: input.headers.zip(input.request),
             attributes: input.attributes,
+            routes: input.routes,
             span_kind: input.span_kind,
             parent: if input.parent.is_some() { Parent::Remote } else { Parent::None },
         };
@@ -213,6 +217,7 @@ mod tests {
             request: is_read.then_some(&request),
             span_kind: SpanKindSetting::Auto,
             attributes: &attributes,
+            routes: None,
             now: None,
         };
         match sampler.decide(&input) {
@@ -320,6 +325,7 @@ mod tests {
                 request: None,
                 span_kind: SpanKindSetting::Server,
                 attributes: &[],
+                routes: None,
                 now: None,
             };
             assert_eq!(rules.decide(&input), expected);

@@ -4,6 +4,7 @@
 
 use super::address::HostPort;
 use super::request::{RequestHeaders, RequestProtocol};
+use super::route::Routes;
 use crate::envoy::attributes::Detail;
 use crate::envoy::connections::{PROTOCOL, SOURCE_ADDRESS};
 use crate::envoy::headers::Headers;
@@ -29,6 +30,8 @@ pub enum Known {
     RouteName,
     /// `http.request.method`, as it came.
     Method,
+    /// `http.route`, by the templates of `envoy.routes`.
+    Route,
     /// `network.peer.address`.
     PeerAddress,
     /// `network.protocol.version`.
@@ -50,10 +53,11 @@ pub enum Known {
 }
 
 /// The names, in the order of the alphabet.
-pub const NAMES: [(&str, Known); 12] = [
+pub const NAMES: [(&str, Known); 13] = [
     ("client.address", Known::ClientAddress),
     ("envoy.route_name", Known::RouteName),
     ("http.request.method", Known::Method),
+    ("http.route", Known::Route),
     ("network.peer.address", Known::PeerAddress),
     ("network.protocol.version", Known::ProtocolVersion),
     ("rpc.method", Known::RpcMethod),
@@ -74,6 +78,8 @@ pub struct StartingRequest<'a> {
     pub request: &'a RequestHeaders<'a>,
     /// Envoy's attributes that were asked for; a value is empty where there is none.
     pub attributes: &'a [(&'static str, Vec<u8>)],
+    /// The templates of routes, if there are any.
+    pub routes: Option<&'a Routes>,
 }
 
 impl StartAttribute {
@@ -126,6 +132,10 @@ impl Known {
         match self {
             Self::Method => is(request.method),
             Self::Path => is(request.path),
+            Self::Route => {
+                let route = of.routes.and_then(|it| it.matched(request.method, request.path));
+                route.is_some_and(|route| is(route.as_bytes()))
+            }
             Self::Query => request.query.is_some_and(is),
             Self::UserAgent => is(request.user_agent),
             Self::Scheme | Self::ServerAddress | Self::ServerPort => {
@@ -167,6 +177,7 @@ impl<'a> StartingRequest<'a> {
 mod tests {
     use super::*;
     use crate::envoy::wire::HeaderMap;
+    use crate::semconv::route::{RouteNames, Template};
 
     const HEADERS: [(&str, &str); 9] = [
         (":method", "POST"),
@@ -194,7 +205,14 @@ mod tests {
             (name, value.into())
         });
         let attributes: Vec<_> = attributes.into_iter().collect();
-        let of = StartingRequest { headers: &headers, request: &request, attributes: &attributes };
+        let template = Template::parse("/{service}/Get", Vec::new()).expect("a template");
+        let routes = Routes::new(vec![template], RouteNames::Names).expect("one");
+        let of = StartingRequest {
+            headers: &headers,
+            request: &request,
+            attributes: &attributes,
+            routes: Some(&routes),
+        };
         let seen = std::cell::RefCell::new(Vec::new());
         let passes = attribute.any(&of, &|value| {
             seen.borrow_mut().push(String::from_utf8_lossy(value).into_owned());
@@ -210,6 +228,7 @@ mod tests {
             ("client.address", &["10.0.0.7"]),
             ("envoy.route_name", &["cart"]),
             ("http.request.method", &["POST"]),
+            ("http.route", &["/{service}/Get"]),
             ("network.peer.address", &["10.0.0.1"]),
             ("network.protocol.version", &["2"]),
             ("rpc.method", &["shop.Cart/Get"]),
@@ -240,6 +259,7 @@ mod tests {
             ("url.query", vec![]),
             ("user_agent.original", vec![]),
             ("http.request.method", vec![]),
+            ("http.route", vec![]),
         ] {
             assert_eq!(values(name, &[]), expected, "{name}");
         }
@@ -249,7 +269,6 @@ mod tests {
     fn other_names_are_none() {
         for name in [
             "",
-            "http.route",
             "http.response.status_code",
             "url.full",
             "URL.path",

@@ -1,6 +1,7 @@
 //! Requests that the sampler has let go and a rule may keep: what becomes of them when they are answered, and when they have ended.
 
 use super::Tracer;
+use super::request::FORCED;
 use crate::envoy::attributes::Outcome;
 use crate::envoy::expression::Expression;
 use crate::envoy::headers::Headers;
@@ -138,7 +139,7 @@ impl Tracer {
             error: if is_error { Told::Certain } else { Told::No },
             expression: Told::No,
             is_callee_kept: span.is_callee_kept(),
-            later: Told::No,
+            later: Told::Maybe,
         };
         if let Some(rule) = self.keep.certain(look, randomness(span)) {
             let rule = Rc::clone(rule);
@@ -181,13 +182,19 @@ impl Tracer {
         outcome: Outcome<'_>,
         request: &dyn EndedRequest,
     ) {
-        if self.keep.is_empty()
-            || matches!(span.sampling(), Sampling::KeptBy(_) | Sampling::Refused)
-        {
-            return;
-        }
-        if let Some(rule) = self.matching(span, outcome, request) {
+        let is_kept_early = match span.sampling() {
+            _ if self.keep.is_empty() => return,
+            Sampling::Refused => return,
+            Sampling::KeptBy(rule) if rule.as_ref() == FORCED => return,
+            Sampling::KeptBy(_) => true,
+            Sampling::Kept | Sampling::Undecided => false,
+        };
+        let Some(rule) = self.matching(span, outcome, request) else { return };
+        if !is_kept_early {
             self.keep_by(span, &rule, request.now(), request.shared());
+        } else if rule.threshold.keeps(randomness(span)) {
+            // The rule that has kept it may stand behind this one.
+            span.keep_by(Rc::clone(&rule.name));
         }
     }
 
@@ -206,6 +213,7 @@ impl Tracer {
         let subject = Subject {
             headers: headers.zip(read.as_ref()),
             attributes: &attributes,
+            routes: Some(routes.as_ref()),
             span_kind: self.span_kind,
             parent: if span.parent().is_some() { Parent::Remote } else { Parent::None },
         };

@@ -25,7 +25,7 @@ use crate::stats::Metric;
 use std::time::Duration;
 
 /// The rule of a span that an operator has asked for.
-const FORCED: &str = "force";
+pub(super) const FORCED: &str = "force";
 
 /// How long the second pass of a request is waited for: filters before this one may hold it up.
 const MAX_REDIRECT_WAIT: Duration = Duration::from_secs(2);
@@ -84,7 +84,8 @@ impl Tracer {
             let may_be_untouched = self.unsampled != Unsampled::Inject
                 && self.sampler.lets_unsampled_go()
                 && self.keep.is_empty()
-                && wish == Wish::None;
+                && wish == Wish::None
+                && !self.explain.as_ref().is_some_and(|header| says(request, header));
             let is_enough = |carrier: &[u8]| self.propagators.is_unsampled(carrier);
             let headers = match self.probe.look(request, may_be_untouched.then_some(is_enough)) {
                 Look::Enough => {
@@ -239,8 +240,18 @@ impl Tracer {
         let request = headers.map(|headers| RequestHeaders::read(headers.iter()));
         let (request, attributes) = (request.as_ref(), attributes.as_slice());
         let span_kind = self.span_kind;
-        let input =
-            SamplingInput { trace_id, parent, headers, request, span_kind, attributes, now };
+        let routes = self.conventions.routes();
+        let routes = Some(routes.as_ref());
+        let input = SamplingInput {
+            trace_id,
+            parent,
+            headers,
+            request,
+            span_kind,
+            attributes,
+            routes,
+            now,
+        };
         let mut decision = match wish {
             Wish::None => sampling::decide(self.sampler.as_ref(), &input),
             Wish::Keep => sampling::forced(&input),
@@ -297,7 +308,7 @@ impl Tracer {
     /// the mark that is returned.
     pub fn end(&mut self, mut span: OpenSpan, request: &dyn EndedRequest) -> Option<Mark> {
         self.open_bytes = self.open_bytes.saturating_sub(span.size());
-        if span.headers().is_none() && !request.has_headers() {
+        if !request.has_headers() {
             self.probe.note_unreadable();
         }
         let is_let_go = match span.sampling() {

@@ -109,6 +109,7 @@ impl Request {
             subject: Subject {
                 headers: None,
                 attributes: &[],
+                routes: None,
                 span_kind: SpanKindSetting::Auto,
                 parent: self.parent,
             },

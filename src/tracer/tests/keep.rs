@@ -206,13 +206,30 @@ fn headers_are_read_where_they_are_needed() {
     let (is_early, open) = start_asked(&mut tracer, &[]);
     assert!(!is_early);
     tracer.end(open, &ended_without_headers("200"));
-    for number in 1..1000 {
+    for number in 1..2000 {
         let (is_early, open) = start_asked(&mut tracer, &[("x-tenant", "a")]);
         assert!(is_early, "they could not be read later: {number}");
         tracer.end(open, &ended_without_headers("503"));
         assert!(span(&mut tracer).is_some(), "and what they say is known");
     }
-    assert!(!start_asked(&mut tracer, &[]).0, "it is tried again");
+    for number in 1..1000 {
+        let (is_early, open) = start_asked(&mut tracer, &[]);
+        assert!(is_early, "the last of these is not long ago: {number}");
+        tracer.end(open, &ended("200", &[]));
+    }
+    assert!(!start_asked(&mut tracer, &[]).0, "they can be read again");
+}
+
+/// A listener of HTTP/3 alone: no request of it has headers when it has ended, not even the first of which that could be thought.
+#[test]
+fn no_headers_are_missed_where_none_can_be_read_later() {
+    let mut tracer = tracer(&rules(r#"[{"error": {}}]"#));
+    for number in 1..2100 {
+        let open = start(&mut tracer, &Request::get(&[]));
+        tracer.end(open, &ended_without_headers("503"));
+        let kept = span(&mut tracer).expect("it is kept");
+        assert_eq!(kept.text("url.path").as_deref(), Some("/"), "{number}");
+    }
 }
 
 #[test]

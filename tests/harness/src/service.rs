@@ -10,7 +10,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -64,4 +65,37 @@ where
         response = response.header(name, value);
     }
     Ok(response.body(Full::new(Bytes::from_static(b"hello")))?)
+}
+
+/// Starts a service on a free port, which it gives: it answers the first request of each connection with any bytes, which `answer` makes of the
+/// request's head, and closes the connection. It ends with the runtime.
+///
+/// # Errors
+/// No port is free.
+pub async fn serve_bytes<F>(answer: F) -> Result<u16>
+where
+    F: Fn(&str) -> Vec<u8> + Send + Sync + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = Arc::clone(&answer);
+            // A client that goes away is no concern of ours.
+            tokio::spawn(async move { respond_bytes(answer.as_ref(), stream).await });
+        }
+    });
+    Ok(port)
+}
+
+async fn respond_bytes(answer: &impl Fn(&str) -> Vec<u8>, mut stream: TcpStream) -> Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let answer = answer(&String::from_utf8_lossy(&head));
+    stream.write_all(&answer).await?;
+    stream.shutdown().await?;
+    Ok(())
 }

@@ -48,12 +48,12 @@ impl Stage {
     }
 
     /// As [`Stage::at_rest`], where rules keep requests when they have ended: the counters may tell of a start before they tell of the end, so
-    /// one more request follows, which its caller has let go.
+    /// one more request follows, which its caller has let go, of a trace of its own.
     ///
     /// # Errors
     /// As [`Stage::at_rest`], or that request is not answered.
     pub async fn at_rest_by_rules(&self, http: &Http, sent: u64) -> Result<BTreeMap<String, u64>> {
-        let unsampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let unsampled = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00";
         Call::get("/").header("traceparent", unsampled).send(http, self.port()).await?;
         self.at_rest(sent + 1).await
     }
