@@ -3,11 +3,14 @@
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
 mod clock;
+mod end;
 mod keep;
 mod lifecycle;
-mod request;
+mod redirect;
+mod start;
 
-pub use request::{Mark, Started};
+pub use redirect::Mark;
+pub use start::Started;
 
 use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
@@ -31,7 +34,7 @@ use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
 use clock::UnixClock;
-use request::Redirected;
+use redirect::Redirected;
 use std::rc::Rc;
 use std::time::Duration;
 

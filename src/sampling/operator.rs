@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The rule of a span that an operator has asked for.
+pub const FORCED: &str = "force";
+
 /// A header with a value that only operators know.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OperatorHeader {

@@ -1,17 +1,14 @@
 //! Requests that the sampler has let go and a rule may keep: what becomes of them when they are answered, and when they have ended.
 
 use super::Tracer;
-use super::request::FORCED;
 use crate::envoy::attributes::Outcome;
-use crate::envoy::expression::Expression;
 use crate::envoy::headers::Headers;
-use crate::envoy::wire::HeaderMap;
-use crate::id::TraceId;
 use crate::outcome::{EndedRequest, first_look};
 use crate::probe::{BucketName, Presence, ResponsePart, ResponseSource, Shared};
 use crate::propagation::changes::Changes;
 use crate::propagation::server_timing::{self, SERVER_TIMING, TRACE_RESPONSE};
 use crate::sampling::limit::Room;
+use crate::sampling::operator::FORCED;
 use crate::sampling::{self, Ending, FirstLook, KeepRule, Parent, Subject, Told};
 use crate::semconv::RequestHeaders;
 use crate::semconv::grpc::StatusCode;
@@ -25,51 +22,6 @@ use std::time::Duration;
 const STATUS: &str = ":status";
 /// The trailer, or header of a response without trailers, that says how a gRPC call ended.
 const GRPC_STATUS: &str = "grpc-status";
-
-/// A request of which the host knows nothing any more.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Gone {
-    /// When it ended.
-    pub(super) at: Duration,
-}
-
-impl Shared for Gone {
-    fn is_kept(&self, _: TraceId) -> bool {
-        false
-    }
-
-    fn note_kept(&self, _: TraceId) {}
-
-    fn take_spans(&self, _: BucketName, _: u32, wanted: u32) -> u32 {
-        wanted
-    }
-}
-
-impl EndedRequest for Gone {
-    fn shared(&self) -> &dyn Shared {
-        self
-    }
-
-    fn attribute(&self, _: &str) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn evaluate(&self, _: Expression) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn has_headers(&self) -> bool {
-        false
-    }
-
-    fn headers(&self) -> HeaderMap {
-        HeaderMap::default()
-    }
-
-    fn now(&self) -> Duration {
-        self.at
-    }
-}
 
 impl Tracer {
     /// Notes what a response says, and gives what becomes of its headers, or trailers: the caller of a request that is kept although it had

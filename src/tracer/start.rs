@@ -1,34 +1,21 @@
-//! A request's way through the tracer: it starts, it ends, it becomes a span in the queue.
+//! How a request starts: it is decided on, gets an identity, and its span is opened.
+//!
+//! What becomes of the span is in `end`.
 
 use super::Tracer;
-use super::keep::Gone;
-use crate::batch::Refused;
 use crate::context::{SpanContext, TraceFlags};
-use crate::envoy::attributes::{Outcome, OutcomeValues};
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
-use crate::otlp::attributes::Attributes;
-use crate::otlp::cut::Cut;
-use crate::otlp::{Link, Span};
-use crate::outcome::EndedRequest;
 use crate::probe::{Body, BucketName, Look, Needed, RequestSource};
 use crate::propagation::Unsampled;
 use crate::propagation::changes::Changes;
 use crate::sampling::limit::Room;
-use crate::sampling::operator::OperatorHeader;
+use crate::sampling::operator::{FORCED, OperatorHeader};
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
-use crate::semconv::envoy::KEEP_RULE;
-use crate::semconv::{Description, Facts, RequestHeaders, TelemetryExports, telemetry};
-use crate::span::{Identity, OpenSpan, Part, Sampling, Start};
+use crate::semconv::{RequestHeaders, TelemetryExports, telemetry};
+use crate::span::{Identity, OpenSpan, Sampling, Start};
 use crate::stats::Metric;
-use std::time::Duration;
-
-/// The rule of a span that an operator has asked for.
-pub(super) const FORCED: &str = "force";
-
-/// How long the second pass of a request is waited for: filters before this one may hold it up.
-const MAX_REDIRECT_WAIT: Duration = Duration::from_secs(2);
 
 /// What is to be done with a request that starts.
 #[derive(Debug)]
@@ -48,29 +35,6 @@ enum Wish {
     None,
     /// It is to be kept.
     Keep,
-}
-
-/// A span that waits for the second pass of its request.
-#[derive(Debug)]
-pub(super) struct Redirected {
-    pub(super) mark: Mark,
-    pub(super) span: OpenSpan,
-    /// How the first pass ended.
-    pub(super) values: OutcomeValues,
-    /// When a look first found it.
-    pub(super) since: Option<Duration>,
-}
-
-/// What tells the second pass of a request: whoever holds the request has to keep it, where no caller can write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark(u64);
-
-impl Mark {
-    /// As it is kept.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 8] {
-        self.0.to_le_bytes()
-    }
 }
 
 impl Tracer {
@@ -116,20 +80,6 @@ impl Tracer {
             let parent = self.propagators.extract(&headers);
             self.begin(request, Some(headers), parent, Wish::None)
         })
-    }
-
-    /// The span that this request goes on with, if it is the second pass of an internal redirect. Its headers are those that the first
-    /// pass has written.
-    fn resume(&mut self, request: &impl RequestSource) -> Option<OpenSpan> {
-        if self.redirected.is_empty() {
-            return None;
-        }
-        let marks = request.marks();
-        // Filters that stand in the same chain leave one each: the first that waits is this one's.
-        let (marks, _) = marks.as_chunks::<8>();
-        let mut marks = marks.iter().map(|mark| Mark(u64::from_le_bytes(*mark)));
-        let place = marks.find_map(|mark| self.redirected.iter().position(|it| it.mark == mark))?;
-        Some(self.redirected.remove(place).span)
     }
 
     /// Decides on a request and gives it an identity. An export of telemetry is left alone, whatever the sampler says.
@@ -303,133 +253,10 @@ impl Tracer {
         self.open_bytes += held.size();
         span.note_response_headers(held);
     }
-
-    /// Ends a span and queues it. The span of a request that Envoy redirects internally waits for the second pass, which has to bear
-    /// the mark that is returned.
-    pub fn end(&mut self, mut span: OpenSpan, request: &dyn EndedRequest) -> Option<Mark> {
-        self.open_bytes = self.open_bytes.saturating_sub(span.size());
-        if !request.has_headers() {
-            self.probe.note_unreadable();
-        }
-        let is_let_go = match span.sampling() {
-            Sampling::Kept | Sampling::KeptBy(_) => false,
-            Sampling::Undecided => !self.may_be_kept(&mut span, request),
-            Sampling::Refused => true,
-        };
-        if is_let_go {
-            return None;
-        }
-        self.read_headers(&mut span, request);
-        let values = self.outcomes.read(&span, request);
-        let outcome = values.outcome();
-        if !outcome.is_internal_redirect() {
-            self.finish(span, outcome, request);
-            return None;
-        }
-        let mark = Mark(self.ids.number());
-        self.open_bytes += span.size();
-        self.redirected.push(Redirected { mark, span, values, since: None });
-        Some(mark)
-    }
-
-    fn finish(&mut self, mut span: OpenSpan, outcome: Outcome<'_>, request: &dyn EndedRequest) {
-        let routes = self.conventions.routes();
-        self.ask_rules(&mut span, outcome, request);
-        if !span.is_kept() {
-            return;
-        }
-        self.open = self.open.saturating_sub(span.spans());
-        let facts = span.facts(outcome, &routes);
-        for part in span.parts(self.span_kind.kind(outcome.listener_direction)) {
-            self.queue(part, &span, &facts);
-        }
-    }
-
-    fn give_up(&mut self, redirected: Redirected) {
-        let Redirected { span, values, .. } = redirected;
-        self.open_bytes = self.open_bytes.saturating_sub(span.size());
-        let outcome = values.outcome();
-        let start = span.start().map(|start| start.at).unwrap_or_default();
-        let gone = Gone { at: start + Duration::from_nanos(outcome.duration) };
-        self.finish(span, outcome, &gone);
-    }
-
-    /// Queues a finished span. One that is too large for any batch is cut.
-    fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
-        let Self { conventions, queue, attributes, .. } = self;
-        let links = open.links();
-        attributes.clear();
-        attributes.note_dropped(open.dropped_attributes());
-        if let Sampling::KeptBy(rule) = open.sampling() {
-            attributes.string(KEEP_RULE, rule.as_bytes());
-        }
-        let description = conventions.describe(part.kind, facts, attributes);
-        let mut pushed = queue.push(&finished(part, links, facts, &description, attributes));
-        if pushed == Err(Refused::TooLarge) {
-            let cut = Cut::new(part.context, links, queue.max_span_len());
-            let mut attributes = cut.attributes(attributes);
-            attributes.note_dropped(open.dropped_attributes());
-            let description = conventions.describe(part.kind, facts, &mut attributes);
-            pushed = queue.push(&cut.of(finished(part, links, facts, &description, &attributes)));
-            self.stats.count(Metric::Truncated, usize::from(pushed.is_ok()));
-        }
-        match pushed {
-            Ok(dropped) => {
-                self.stats.count(Metric::DroppedQueueFull, dropped);
-                self.health.lost(dropped);
-            }
-            Err(reason) => {
-                self.stats.count(Metric::from(reason), 1);
-                self.health.lost(1);
-            }
-        }
-    }
-
-    /// Ends the spans whose second pass has not come in time: the first one's outcome is all there is.
-    pub(super) fn give_up_redirected(&mut self, now: Duration) {
-        let waits = |it: &mut Redirected| {
-            now.saturating_sub(*it.since.get_or_insert(now)) < MAX_REDIRECT_WAIT
-        };
-        let given_up: Vec<_> = self.redirected.extract_if(.., |it| !waits(it)).collect();
-        for redirected in given_up {
-            self.give_up(redirected);
-        }
-    }
-
-    /// Ends all spans that wait for a second pass.
-    pub(super) fn finish_redirected(&mut self) {
-        for redirected in std::mem::take(&mut self.redirected) {
-            self.give_up(redirected);
-        }
-    }
 }
 
 /// Whether a request has this header, with its secret.
 fn says(request: &impl RequestSource, header: &OperatorHeader) -> bool {
     request.has_header(&header.name)
         && request.header(&header.name).is_some_and(|value| header.is_said(&value))
-}
-
-/// A finished span.
-fn finished<'a>(
-    part: Part<'a>,
-    links: &'a [Link],
-    facts: &Facts<'_>,
-    description: &'a Description<'_>,
-    attributes: &'a Attributes,
-) -> Span<'a> {
-    let Part { kind, context, parent } = part;
-    let start = facts.outcome.start;
-    Span {
-        context,
-        parent,
-        links,
-        dropped_links: 0,
-        kind,
-        name: &description.name,
-        start,
-        end: start.saturating_add(facts.outcome.duration),
-        attributes,
-        status: description.status,
-    }
 }
