@@ -69,17 +69,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("export", &["batch", "otlp"]),
     ("batch", &["otlp"]),
     ("span", &["context", "envoy", "id", "otlp", "semconv"]),
-    ("sampling", &["context", "envoy", "id", "otlp", "probe", "semconv"]),
-    ("propagation", &["context", "envoy", "id", "probe"]),
+    ("sampling", &["context", "envoy", "id", "otlp", "probe", "semconv", "shown"]),
+    ("propagation", &["context", "envoy", "id", "probe", "shown"]),
     ("outcome", &["envoy", "probe", "sampling", "span"]),
     ("probe", &["envoy", "id"]),
     ("semconv", &["context", "envoy", "otlp"]),
-    ("otlp", &["context", "id", "json", "resource"]),
+    ("otlp", &["context", "id", "json", "resource", "shown"]),
     ("resource", &["envoy", "id"]),
     ("context", &["id"]),
     ("envoy", &[]),
     ("id", &[]),
     ("json", &[]),
+    ("shown", &[]),
 ];
 
 /// The rooms that know the SDK.
