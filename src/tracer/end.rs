@@ -66,18 +66,20 @@ impl Tracer {
     fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
         let Self { conventions, queue, attributes, .. } = self;
         let links = open.links();
+        let describe = |attributes: &mut Attributes| {
+            attributes.note_dropped(open.dropped_attributes());
+            if let Sampling::KeptBy(rule) = open.sampling() {
+                attributes.string(KEEP_RULE, rule.as_bytes());
+            }
+            conventions.describe(part.kind, facts, attributes)
+        };
         attributes.clear();
-        attributes.note_dropped(open.dropped_attributes());
-        if let Sampling::KeptBy(rule) = open.sampling() {
-            attributes.string(KEEP_RULE, rule.as_bytes());
-        }
-        let description = conventions.describe(part.kind, facts, attributes);
+        let description = describe(attributes);
         let mut pushed = queue.push(&finished(part, links, facts, &description, attributes));
         if pushed == Err(Refused::TooLarge) {
             let cut = Cut::new(part.context, links, queue.max_span_len());
             let mut attributes = cut.attributes(attributes);
-            attributes.note_dropped(open.dropped_attributes());
-            let description = conventions.describe(part.kind, facts, &mut attributes);
+            let description = describe(&mut attributes);
             pushed = queue.push(&cut.of(finished(part, links, facts, &description, &attributes)));
             self.stats.count(Metric::Truncated, usize::from(pushed.is_ok()));
         }

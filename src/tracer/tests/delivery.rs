@@ -197,6 +197,22 @@ fn a_span_that_is_too_large_is_cut() {
 }
 
 #[test]
+fn a_span_that_is_cut_names_the_rule_that_has_kept_it() {
+    let long = "x".repeat(3000);
+    let mut tracer = tracer(
+        r#"{"tracer_provider": {"sampler": {"always_off": {}}},
+        "envoy": {"max_export_batch_bytes": 1024, "keep": [{"error": {}}]}}"#,
+    );
+    let span = start(&mut tracer, &Request::get(&[("user-agent", &long)]));
+    tracer.end(span, &outcome(&[("response.code", "503")]));
+    next_request(&mut tracer, at(0));
+    let span = next_request(&mut tracer, at(9)).expect("a batch").remove(0);
+    let agent = span.text("user_agent.original").map(|text| text.len());
+    assert_eq!(agent, Some(128), "it is cut");
+    assert_eq!(span.text("envoy.keep_rule").as_deref(), Some("error"));
+}
+
+#[test]
 fn a_span_with_many_links_keeps_some() {
     let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
     let span = start(&mut tracer, &Request::get(&[]));
