@@ -29,23 +29,37 @@ pub struct Answer {
 pub async fn serve<F, A>(answer: F) -> Result<u16>
 where
     F: Fn(Seen) -> A + Send + Sync + 'static,
-    A: Future<Output = Result<Answer>> + Send,
+    A: Future<Output = Result<Answer>> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    listen(move |stream| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let service = service_fn(|request| {
+                let answer = Arc::clone(&answer);
+                async move { respond(answer.as_ref(), request).await }
+            });
+            let server = auto::Builder::new(TokioExecutor::new());
+            // A client that goes away is no concern of ours.
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+    .await
+}
+
+/// Listens on a free port, which it gives, and has each connection served at the same time as the others.
+///
+/// # Errors
+/// No port is free.
+pub(crate) async fn listen<S>(serve: impl Fn(TcpStream) -> S + Send + 'static) -> Result<u16>
+where
+    S: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
-    let answer = Arc::new(answer);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let answer = Arc::clone(&answer);
-            tokio::spawn(async move {
-                let service = service_fn(|request| {
-                    let answer = Arc::clone(&answer);
-                    async move { respond(answer.as_ref(), request).await }
-                });
-                let server = auto::Builder::new(TokioExecutor::new());
-                // A client that goes away is no concern of ours.
-                let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            });
+            tokio::spawn(serve(stream));
         }
     });
     Ok(port)
@@ -76,17 +90,15 @@ pub async fn serve_bytes<F>(answer: F) -> Result<u16>
 where
     F: Fn(&str) -> Vec<u8> + Send + Sync + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
     let answer = Arc::new(answer);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let answer = Arc::clone(&answer);
+    listen(move |stream| {
+        let answer = Arc::clone(&answer);
+        async move {
             // A client that goes away is no concern of ours.
-            tokio::spawn(async move { respond_bytes(answer.as_ref(), stream).await });
+            let _ = respond_bytes(answer.as_ref(), stream).await;
         }
-    });
-    Ok(port)
+    })
+    .await
 }
 
 async fn respond_bytes(answer: &impl Fn(&str) -> Vec<u8>, mut stream: TcpStream) -> Result<()> {
