@@ -9,25 +9,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use std::time::Duration;
 
-/// Whether a request header is there. Costs little if it is not.
-#[must_use]
-pub fn has_request_header(name: &str) -> bool {
-    header(MapType::HttpRequestHeaders, name).is_some()
-}
-
-/// The request's headers, in the layout of a header map: while it starts, or in the access log's callback.
-#[must_use]
-pub fn request_headers() -> Vec<u8> {
-    header_map(MapType::HttpRequestHeaders)
-}
-
-/// The response's headers, in their callback.
-#[must_use]
-pub fn response_headers() -> Vec<u8> {
-    header_map(MapType::HttpResponseHeaders)
-}
-
-/// Headers of the current request, each in its own callback.
+/// Headers of the current request, each in its own callback; the request's in the access log's, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Map {
     /// The request's.
@@ -52,6 +34,16 @@ impl From<Map> for MapType {
 #[must_use]
 pub fn first_header(map: Map, name: &str) -> Option<Vec<u8>> {
     header(map.into(), name)
+}
+
+/// All headers, in the layout of a header map.
+#[must_use]
+pub fn headers(map: Map) -> Vec<u8> {
+    let pairs = returned(|data, size| {
+        // SAFETY: the host writes one pointer and one length.
+        unsafe { abi::proxy_get_header_map_pairs(map.into(), data, size) }
+    });
+    pairs.unwrap_or_default()
 }
 
 /// Adds a header.
@@ -199,14 +191,6 @@ fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
         // SAFETY: the name is a valid slice; the host writes one pointer and one length.
         unsafe { abi::proxy_get_header_map_value(map, name.as_ptr(), name.len(), data, size) }
     })
-}
-
-fn header_map(map: MapType) -> Vec<u8> {
-    let pairs = returned(|data, size| {
-        // SAFETY: the host writes one pointer and one length.
-        unsafe { abi::proxy_get_header_map_pairs(map, data, size) }
-    });
-    pairs.unwrap_or_default()
 }
 
 /// The data that a host call returns; `None` for any status but success. A success without data is

@@ -135,10 +135,9 @@ impl OutcomeReader {
 /// expression over both takes the host twice as long.)
 #[must_use]
 pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules) -> FirstLook {
-    let duration = match span.start() {
-        Some(start) => request.now().saturating_sub(start.at),
-        None => Duration::from_nanos(number(&request.attribute(REQUEST_DURATION))),
-    };
+    let duration = span
+        .taken(request.now())
+        .unwrap_or_else(|| Duration::from_nanos(number(&request.attribute(REQUEST_DURATION))));
     let maybe = |is_so: bool| if is_so { Told::Maybe } else { Told::No };
     let code = span.status().or_else(|| response_code(&request.attribute(RESPONSE_CODE)));
     let is_redirected = matches!(code, Some(300..400))

@@ -51,6 +51,22 @@ pub trait Shared {
     fn take_spans(&self, bucket: BucketName, per_second: u32, wanted: u32) -> u32;
 }
 
+/// A filter that shares nothing: it knows of no trace, and no one else takes spans.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Shared for Alone {
+    fn is_kept(&self, _: TraceId) -> bool {
+        false
+    }
+
+    fn note_kept(&self, _: TraceId) {}
+
+    fn take_spans(&self, _: BucketName, _: u32, wanted: u32) -> u32 {
+        wanted
+    }
+}
+
 /// Whose spans a bucket limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketName {

@@ -22,11 +22,10 @@ pub use rule_based::{Condition, Parent, Patterns, Rule, RuleBased, Subject};
 pub use threshold::Threshold;
 
 use crate::context::{SpanContext, TraceState};
-use crate::envoy::headers::Headers;
 use crate::id::TraceId;
 use crate::probe::Needs;
-use crate::semconv::route::Routes;
-use crate::semconv::{RequestHeaders, SpanKindSetting};
+use crate::semconv::SpanKindSetting;
+use crate::semconv::start::StartingRequest;
 use crate::shown::{Shown, shown_by_name};
 use std::time::Duration;
 
@@ -60,16 +59,10 @@ pub struct SamplingInput<'a> {
     pub trace_id: TraceId,
     /// The context that came, if a valid one did.
     pub parent: Option<&'a SpanContext>,
-    /// The request's headers, if they were needed.
-    pub headers: Option<&'a Headers>,
-    /// Those of them that the conventions ask for.
-    pub request: Option<&'a RequestHeaders<'a>>,
+    /// What of the request was needed.
+    pub request: StartingRequest<'a>,
     /// What decides on the kind of its span.
     pub span_kind: SpanKindSetting,
-    /// Envoy's attributes that were needed; a value is empty where there is none.
-    pub attributes: &'a [(&'static str, Vec<u8>)],
-    /// The templates of routes, if there are any.
-    pub routes: Option<&'a Routes>,
     /// The time since any fixed moment, if it was needed.
     pub now: Option<Duration>,
 }
@@ -296,11 +289,8 @@ mod tests {
         SamplingInput {
             trace_id: trace_id(HALF),
             parent,
-            headers: None,
-            request: None,
+            request: StartingRequest::default(),
             span_kind: SpanKindSetting::Auto,
-            attributes: &[],
-            routes: None,
             now: None,
         }
     }

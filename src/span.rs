@@ -163,6 +163,12 @@ impl OpenSpan {
         self.start
     }
 
+    /// How long it has taken until a moment of its start's clock; none of a request that ended before it was seen.
+    #[must_use]
+    pub fn taken(&self, now: Duration) -> Option<Duration> {
+        self.start.map(|start| now.saturating_sub(start.at))
+    }
+
     /// The same, and it has to do with these.
     #[must_use]
     pub fn linked(self, links: Vec<Link>) -> Self {

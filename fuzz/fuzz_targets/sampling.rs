@@ -9,6 +9,7 @@ use otel_proxy_wasm::sampling::{
     Threshold, TraceIdRatio, decide,
 };
 use otel_proxy_wasm::semconv::SpanKindSetting;
+use otel_proxy_wasm::semconv::start::StartingRequest;
 use otel_proxy_wasm_fuzz::{parsed, value};
 
 fuzz_target!(|input: &[u8]| {
@@ -32,11 +33,8 @@ fuzz_target!(|input: &[u8]| {
         let input = SamplingInput {
             trace_id,
             parent,
-            headers: None,
-            request: None,
+            request: StartingRequest::default(),
             span_kind: SpanKindSetting::Server,
-            attributes: &[],
-            routes: None,
             now: None,
         };
         decide(sampler, &input)

@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::context::{SpanContext, TraceFlags, TraceState};
 use otel_proxy_wasm::id::{SpanId, TraceId};
-use otel_proxy_wasm::propagation::server_timing::{Told, is_kept, kept, read};
+use otel_proxy_wasm::propagation::server_timing::{Answered, is_kept, kept, read};
 
 const TRACE: &[u8; 32] = b"4bf92f3577b34da6a3ce929d0e0e4736";
 const OURS: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -38,12 +38,12 @@ fuzz_target!(|input: &[u8]| {
         assert!(!told.is_kept, "what is said is taken away");
         return;
     };
-    assert_eq!(read(&rest, &sent), Told { is_kept: false, rest: None }, "all of it");
+    assert_eq!(read(&rest, &sent), Answered { is_kept: false, rest: None }, "all of it");
 
     let mut again = kept(&sent, sent.span_id);
     if !rest.is_empty() {
         again.extend_from_slice(b", ");
         again.extend_from_slice(&rest);
     }
-    assert_eq!(read(&again, &sent), Told { is_kept: true, rest: Some(rest) }, "others stay");
+    assert_eq!(read(&again, &sent), Answered { is_kept: true, rest: Some(rest) }, "others stay");
 });

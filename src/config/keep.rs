@@ -63,7 +63,7 @@ pub(super) struct Kept {
 #[inline(never)] // As all readers of a room.
 pub(super) fn read(envoy: &mut Object<'_>, compile: &Compile<'_>) -> Result<Kept, ConfigError> {
     let rules = read_rules(envoy, compile)?;
-    let most = envoy.take_as("max_spans_per_second", |most| most.count(1..=MOST_SPANS))?;
+    let most = envoy.take_count("max_spans_per_second", 1..=MOST_SPANS)?;
     Ok(Kept {
         rules,
         max_spans_per_second: most.and_then(|most| u32::try_from(most).ok()),

@@ -61,7 +61,7 @@ impl RequestSource for HostRequest {
     }
 
     fn has_header(&self, name: &str) -> bool {
-        host::has_request_header(name)
+        host::first_header(Map::Request, name).is_some()
     }
 
     fn header(&self, name: &str) -> Option<Vec<u8>> {
@@ -71,7 +71,7 @@ impl RequestSource for HostRequest {
     }
 
     fn headers(&self) -> HeaderMap {
-        HeaderMap::new(host::request_headers())
+        HeaderMap::new(host::headers(Map::Request))
     }
 
     fn body(&self) -> Body {
@@ -190,7 +190,7 @@ impl EndedRequest for HostOutcome {
 
     fn headers(&self) -> HeaderMap {
         if self.has_headers() {
-            HeaderMap::new(host::request_headers())
+            HeaderMap::new(host::headers(Map::Request))
         } else {
             HeaderMap::default()
         }
@@ -233,7 +233,7 @@ pub(super) fn leave_mark(mark: Mark) {
 
 /// The response's headers, in their callback.
 pub(super) fn response_headers() -> HeaderMap {
-    HeaderMap::new(host::response_headers())
+    HeaderMap::new(host::headers(Map::Response))
 }
 
 /// The length of no attribute's name is more than this.

@@ -4,7 +4,7 @@ use super::*;
 use crate::context::{SpanContext, TraceFlags, TraceState};
 use crate::envoy::headers::Headers;
 use crate::id::{SpanId, TraceId};
-use crate::probe::BucketName;
+use crate::probe::{Alone, BucketName};
 use crate::semconv::request::RequestProtocol;
 use crate::span::{Identity, RequestHead};
 use std::cell::RefCell;
@@ -25,21 +25,9 @@ struct Ended {
     asked: RefCell<Vec<String>>,
 }
 
-impl Shared for Ended {
-    fn is_kept(&self, _: TraceId) -> bool {
-        false
-    }
-
-    fn note_kept(&self, _: TraceId) {}
-
-    fn take_spans(&self, _: BucketName, _: u32, wanted: u32) -> u32 {
-        wanted
-    }
-}
-
 impl EndedRequest for Ended {
     fn shared(&self) -> &dyn Shared {
-        self
+        &Alone
     }
 
     fn attribute(&self, name: &str) -> Vec<u8> {

@@ -22,21 +22,9 @@ impl Asked {
     }
 }
 
-impl Shared for Asked {
-    fn is_kept(&self, _: TraceId) -> bool {
-        false
-    }
-
-    fn note_kept(&self, _: TraceId) {}
-
-    fn take_spans(&self, _: BucketName, _: u32, wanted: u32) -> u32 {
-        wanted
-    }
-}
-
 impl RequestSource for Asked {
     fn shared(&self) -> &dyn Shared {
-        self
+        &Alone
     }
 
     fn has_header(&self, name: &str) -> bool {

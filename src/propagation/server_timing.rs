@@ -16,7 +16,7 @@ const DESCRIPTION: &[u8] = b"desc";
 
 /// What of a `Server-Timing` concerns a request with this context.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Answered {
     /// Whether it says that the request is kept.
     pub is_kept: bool,
     /// The header without what it says of this context, if it says something.
@@ -37,8 +37,8 @@ pub fn kept(context: &SpanContext, caller: SpanId) -> Vec<u8> {
 
 /// What a `Server-Timing` says to who has sent this context. Several headers come joined by commas.
 #[must_use]
-pub fn read(value: &[u8], sent: &SpanContext) -> Told {
-    let mut told = Told { is_kept: false, rest: None };
+pub fn read(value: &[u8], sent: &SpanContext) -> Answered {
+    let mut told = Answered { is_kept: false, rest: None };
     let mut rest = Vec::new();
     for metric in split(value, b',') {
         match description(metric).and_then(TraceParent::parse) {
@@ -49,7 +49,7 @@ pub fn read(value: &[u8], sent: &SpanContext) -> Told {
             _ => rest.push(trim_white_space(metric)),
         }
     }
-    Told { rest: told.rest.map(|_| rest.join(b", ".as_slice())), ..told }
+    Answered { rest: told.rest.map(|_| rest.join(b", ".as_slice())), ..told }
 }
 
 /// Whether a `traceresponse` says to who has sent this context that the request is kept.
@@ -171,7 +171,7 @@ mod tests {
         let own = SpanContext { span_id: SpanId::from_bytes([9; 8]).expect("valid"), ..sent() };
         let value = kept(&own, sent().span_id);
         assert_eq!(value, format!("trace;desc={OURS}").into_bytes());
-        assert_eq!(read(&value, &sent()), Told { is_kept: true, rest: Some(Vec::new()) });
+        assert_eq!(read(&value, &sent()), Answered { is_kept: true, rest: Some(Vec::new()) });
     }
 
     proptest! {
@@ -186,7 +186,7 @@ mod tests {
             let mut all = metrics.clone();
             all.insert(at.index(metrics.len() + 1), format!("trace;desc={OURS}"));
             let told = read(all.join(",").as_bytes(), &sent());
-            prop_assert_eq!(told, Told { is_kept: true, rest: Some(metrics.join(", ").into_bytes()) });
+            prop_assert_eq!(told, Answered { is_kept: true, rest: Some(metrics.join(", ").into_bytes()) });
         }
     }
 }

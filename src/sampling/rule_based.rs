@@ -3,12 +3,11 @@
 use super::pattern::Pattern;
 use super::{Probability, Sampler, SamplingInput, Verdict};
 use crate::envoy::connections::{LISTENER_DIRECTION, TrafficDirection};
-use crate::envoy::headers::Headers;
+use crate::id::SpanId;
 use crate::otlp::SpanKind;
 use crate::probe::{HeaderNeeds, Needs};
-use crate::semconv::route::Routes;
+use crate::semconv::SpanKindSetting;
 use crate::semconv::start::{StartAttribute, StartingRequest};
-use crate::semconv::{RequestHeaders, SpanKindSetting};
 
 /// The sampler (OpenTelemetry, Tracing SDK, section `ComposableRuleBased`). A request that no rule matches is let go.
 #[derive(Debug)]
@@ -26,12 +25,8 @@ pub struct Rule {
 /// What conditions ask about: a request, as far as it was needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// Its headers, and those of them that the conventions ask for.
-    pub headers: Option<(&'a Headers, &'a RequestHeaders<'a>)>,
-    /// Envoy's attributes; a value is empty where there is none.
-    pub attributes: &'a [(&'static str, Vec<u8>)],
-    /// The templates of routes, if there are any.
-    pub routes: Option<&'a Routes>,
+    /// How it started.
+    pub request: StartingRequest<'a>,
     /// What decides on the kind of its span.
     pub span_kind: SpanKindSetting,
     /// Where its parent is.
@@ -71,6 +66,14 @@ pub enum Parent {
     Local,
 }
 
+impl Parent {
+    /// Where the parent of a request is, if it has one.
+    #[must_use]
+    pub fn of(parent: Option<SpanId>) -> Self {
+        if parent.is_some() { Self::Remote } else { Self::None }
+    }
+}
+
 impl Patterns {
     fn take(&self, value: &[u8]) -> bool {
         let matches = |pattern: &Pattern| pattern.matches(value);
@@ -107,9 +110,7 @@ impl Condition {
     #[must_use]
     pub fn holds(&self, subject: &Subject<'_>) -> bool {
         let any = |attribute: &StartAttribute, test: &dyn Fn(&[u8]) -> bool| {
-            let Some((headers, request)) = subject.headers else { return false };
-            let Subject { attributes, routes, .. } = *subject;
-            attribute.any(&StartingRequest { headers, request, attributes, routes }, test)
+            attribute.any(&subject.request, test)
         };
         match self {
             Self::Values(attribute, values) => {
@@ -117,9 +118,8 @@ impl Condition {
             }
             Self::Patterns(attribute, patterns) => any(attribute, &|found| patterns.take(found)),
             Self::SpanKinds(kinds) => {
-                let told = subject.attributes.iter().find(|(name, _)| *name == LISTENER_DIRECTION);
-                let direction = told.map(|(_, value)| TrafficDirection::read(value));
-                kinds.contains(&subject.span_kind.kind(direction.unwrap_or_default()))
+                let direction = TrafficDirection::read(subject.request.envoys(LISTENER_DIRECTION));
+                kinds.contains(&subject.span_kind.kind(direction))
             }
             Self::Parents(parents) => parents.contains(&subject.parent),
         }
@@ -130,11 +130,9 @@ impl RuleBased {
     /// Which rule decides on a request.
     fn chosen(&self, input: &SamplingInput<'_>) -> Option<usize> {
         let subject = Subject {
-            headers: input.headers.zip(input.request),
-            attributes: input.attributes,
-            routes: input.routes,
+            request: input.request,
             span_kind: input.span_kind,
-            parent: if input.parent.is_some() { Parent::Remote } else { Parent::None },
+            parent: Parent::of(input.parent.map(|parent| parent.span_id)),
         };
         self.0.iter().position(|rule| rule.conditions.iter().all(|it| it.holds(&subject)))
     }
@@ -167,9 +165,11 @@ impl Sampler for RuleBased {
 mod tests {
     use super::*;
     use crate::context::{SpanContext, TraceFlags, TraceState};
+    use crate::envoy::headers::Headers;
     use crate::envoy::wire::HeaderMap;
     use crate::id::{SpanId, TraceId};
     use crate::sampling::{AlwaysOff, AlwaysOn};
+    use crate::semconv::RequestHeaders;
 
     const HEADERS: [(&str, &str); 4] =
         [(":method", "GET"), (":path", "/api/cart"), ("x-tenant", "a"), ("x-tenant", "b")];
@@ -213,11 +213,12 @@ mod tests {
         let input = SamplingInput {
             trace_id: super::tests::parent().trace_id,
             parent,
-            headers: is_read.then_some(&headers),
-            request: is_read.then_some(&request),
+            request: StartingRequest {
+                headers: is_read.then_some((&headers, &request)),
+                attributes: &attributes,
+                ..StartingRequest::default()
+            },
             span_kind: SpanKindSetting::Auto,
-            attributes: &attributes,
-            routes: None,
             now: None,
         };
         match sampler.decide(&input) {
@@ -321,11 +322,8 @@ mod tests {
             let input = SamplingInput {
                 trace_id: super::tests::parent().trace_id,
                 parent,
-                headers: None,
-                request: None,
+                request: StartingRequest::default(),
                 span_kind: SpanKindSetting::Server,
-                attributes: &[],
-                routes: None,
                 now: None,
             };
             assert_eq!(rules.decide(&input), expected);

@@ -69,13 +69,11 @@ pub const NAMES: [(&str, Known); 13] = [
     ("user_agent.original", Known::UserAgent),
 ];
 
-/// A request that starts, as far as it is known.
-#[derive(Clone, Copy, Debug)]
+/// What is known of how a request started.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct StartingRequest<'a> {
-    /// Its headers.
-    pub headers: &'a Headers,
-    /// Those that the conventions ask for.
-    pub request: &'a RequestHeaders<'a>,
+    /// Its headers, and those of them that the conventions ask for, if they were needed.
+    pub headers: Option<(&'a Headers, &'a RequestHeaders<'a>)>,
     /// Envoy's attributes that were asked for; a value is empty where there is none.
     pub attributes: &'a [(&'static str, Vec<u8>)],
     /// The templates of routes, if there are any.
@@ -117,18 +115,24 @@ impl StartAttribute {
     /// Whether any of its values passes a test. One that is absent has none; a header has as many as came.
     #[must_use]
     pub fn any(&self, of: &StartingRequest<'_>, test: &dyn Fn(&[u8]) -> bool) -> bool {
+        let Some((headers, request)) = of.headers else { return false };
         match self {
-            Self::Header(name) => of.headers.all(name).any(test),
-            Self::Known(known) => known.value(of, test),
+            Self::Header(name) => headers.all(name).any(test),
+            Self::Known(known) => known.value(of, headers, request, test),
         }
     }
 }
 
 impl Known {
     /// Whether its value passes a test.
-    fn value(self, of: &StartingRequest<'_>, test: &dyn Fn(&[u8]) -> bool) -> bool {
+    fn value(
+        self,
+        of: &StartingRequest<'_>,
+        headers: &Headers,
+        request: &RequestHeaders<'_>,
+        test: &dyn Fn(&[u8]) -> bool,
+    ) -> bool {
         let is = |value: &[u8]| !value.is_empty() && test(value);
-        let request = of.request;
         match self {
             Self::Method => is(request.method),
             Self::Path => is(request.path),
@@ -152,7 +156,7 @@ impl Known {
             },
             Self::PeerAddress => is(of.source().unless_forwarded().host),
             Self::RpcMethod => {
-                RequestProtocol::of(of.headers) == RequestProtocol::Grpc
+                RequestProtocol::of(headers) == RequestProtocol::Grpc
                     && request.grpc_method().is_some_and(is)
             }
             Self::ProtocolVersion => of.envoys(PROTOCOL).strip_prefix(b"HTTP/").is_some_and(is),
@@ -163,7 +167,8 @@ impl Known {
 
 impl<'a> StartingRequest<'a> {
     /// The value of one of Envoy's attributes; empty if it was not asked for.
-    fn envoys(&self, name: &str) -> &'a [u8] {
+    #[must_use]
+    pub fn envoys(&self, name: &str) -> &'a [u8] {
         let found = self.attributes.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.as_slice()).unwrap_or_default()
     }
@@ -208,8 +213,7 @@ mod tests {
         let template = Template::parse("/{service}/Get", Vec::new()).expect("a template");
         let routes = Routes::new(vec![template], RouteNames::Names).expect("one");
         let of = StartingRequest {
-            headers: &headers,
-            request: &request,
+            headers: Some((&headers, &request)),
             attributes: &attributes,
             routes: Some(&routes),
         };

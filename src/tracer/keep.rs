@@ -13,6 +13,7 @@ use crate::sampling::{self, Ending, FirstLook, KeepRule, Parent, Subject, Told};
 use crate::semconv::RequestHeaders;
 use crate::semconv::grpc::StatusCode;
 use crate::semconv::request::RequestProtocol;
+use crate::semconv::start::StartingRequest;
 use crate::span::{OpenSpan, RequestHead, Sampling};
 use crate::stats::Metric;
 use std::rc::Rc;
@@ -77,7 +78,7 @@ impl Tracer {
 
     /// Keeps a request whose response tells already that a rule will.
     fn keep_early(&mut self, span: &mut OpenSpan, response: &dyn ResponseSource) {
-        let Some(start) = span.start() else { return };
+        let Some(duration) = span.taken(response.now()) else { return };
         if self.keep.asks_error() && response.part() != ResponsePart::Trailers {
             let status = response.first(STATUS).unwrap_or_default();
             span.note_status(std::str::from_utf8(&status).ok().and_then(|text| text.parse().ok()));
@@ -87,7 +88,7 @@ impl Tracer {
             span.note_callee_kept();
         }
         let look = FirstLook {
-            duration: response.now().saturating_sub(start.at),
+            duration,
             error: if is_error { Told::Certain } else { Told::No },
             expression: Told::No,
             is_callee_kept: span.is_callee_kept(),
@@ -163,16 +164,16 @@ impl Tracer {
         let names = self.keep_attributes.iter();
         let attributes: Vec<_> = names.map(|name| (*name, request.attribute(name))).collect();
         let subject = Subject {
-            headers: headers.zip(read.as_ref()),
-            attributes: &attributes,
-            routes: Some(routes.as_ref()),
+            request: StartingRequest {
+                headers: headers.zip(read.as_ref()),
+                attributes: &attributes,
+                routes: Some(&routes),
+            },
             span_kind: self.span_kind,
-            parent: if span.parent().is_some() { Parent::Remote } else { Parent::None },
+            parent: Parent::of(span.parent()),
         };
-        let duration = match span.start() {
-            Some(start) => request.now().saturating_sub(start.at),
-            None => Duration::from_nanos(outcome.duration),
-        };
+        let taken = span.taken(request.now());
+        let duration = taken.unwrap_or_else(|| Duration::from_nanos(outcome.duration));
         let evaluate = |it| request.evaluate(it).is_some_and(|value| !value.is_empty());
         let ending = Ending {
             facts: &facts,

@@ -4,9 +4,8 @@ use super::Tracer;
 use crate::envoy::attributes::OutcomeValues;
 use crate::envoy::expression::Expression;
 use crate::envoy::wire::HeaderMap;
-use crate::id::TraceId;
 use crate::outcome::EndedRequest;
-use crate::probe::{BucketName, RequestSource, Shared};
+use crate::probe::{Alone, RequestSource, Shared};
 use crate::span::OpenSpan;
 use std::time::Duration;
 
@@ -43,21 +42,9 @@ struct Gone {
     at: Duration,
 }
 
-impl Shared for Gone {
-    fn is_kept(&self, _: TraceId) -> bool {
-        false
-    }
-
-    fn note_kept(&self, _: TraceId) {}
-
-    fn take_spans(&self, _: BucketName, _: u32, wanted: u32) -> u32 {
-        wanted
-    }
-}
-
 impl EndedRequest for Gone {
     fn shared(&self) -> &dyn Shared {
-        self
+        &Alone
     }
 
     fn attribute(&self, _: &str) -> Vec<u8> {

@@ -13,6 +13,7 @@ use crate::propagation::changes::Changes;
 use crate::sampling::limit::Room;
 use crate::sampling::operator::{FORCED, OperatorHeader};
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
+use crate::semconv::start::StartingRequest;
 use crate::semconv::{RequestHeaders, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Sampling, Start};
 use crate::stats::Metric;
@@ -187,21 +188,14 @@ impl Tracer {
         wish: Wish,
     ) -> SamplingDecision {
         let (headers, attributes, now) = self.probe.facts(source, headers);
-        let request = headers.map(|headers| RequestHeaders::read(headers.iter()));
-        let (request, attributes) = (request.as_ref(), attributes.as_slice());
-        let span_kind = self.span_kind;
+        let read = headers.map(|headers| RequestHeaders::read(headers.iter()));
         let routes = self.conventions.routes();
-        let routes = Some(routes.as_ref());
-        let input = SamplingInput {
-            trace_id,
-            parent,
-            headers,
-            request,
-            span_kind,
-            attributes,
-            routes,
-            now,
+        let request = StartingRequest {
+            headers: headers.zip(read.as_ref()),
+            attributes: &attributes,
+            routes: Some(&routes),
         };
+        let input = SamplingInput { trace_id, parent, request, span_kind: self.span_kind, now };
         let mut decision = match wish {
             Wish::None => sampling::decide(self.sampler.as_ref(), &input),
             Wish::Keep => sampling::forced(&input),

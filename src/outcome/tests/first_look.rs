@@ -6,6 +6,7 @@ use crate::sampling::{
 };
 use crate::semconv::SpanKindSetting;
 use crate::semconv::route::Routes;
+use crate::semconv::start::StartingRequest;
 use proptest::prelude::*;
 
 const REDIRECT: &str = "internal_redirect";
@@ -81,9 +82,7 @@ impl Request {
             duration: self.ended.took,
             is_callee_kept: self.is_callee_kept,
             subject: Subject {
-                headers: None,
-                attributes: &[],
-                routes: None,
+                request: StartingRequest::default(),
                 span_kind: SpanKindSetting::Auto,
                 parent,
             },

@@ -11,6 +11,7 @@ use crate::sampling::{Parent, trace_state, trace_state_by_rule};
 use crate::semconv::SpanKindSetting;
 use crate::semconv::grpc::StatusCode;
 use crate::semconv::request::RequestProtocol;
+use crate::semconv::start::StartingRequest;
 use proptest::prelude::*;
 
 const DC: u64 = 1 << 14;
@@ -107,9 +108,7 @@ impl Request {
             duration: Duration::from_millis(self.took),
             is_callee_kept: self.callee_kept,
             subject: Subject {
-                headers: None,
-                attributes: &[],
-                routes: None,
+                request: StartingRequest::default(),
                 span_kind: SpanKindSetting::Auto,
                 parent: self.parent,
             },

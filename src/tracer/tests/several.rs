@@ -394,8 +394,8 @@ impl Sampler for Inquisitive {
     }
 
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
-        let path = input.request.map(|request| request.path);
-        let names: Vec<_> = input.attributes.iter().map(|(name, _)| *name).collect();
+        let path = input.request.headers.map(|(_, request)| request.path);
+        let names: Vec<_> = input.request.attributes.iter().map(|(name, _)| *name).collect();
         if path == Some(b"/") && names == ["xds.route_name"] && input.now == Some(Duration::ZERO) {
             Verdict::Keep(Probability::Inherited)
         } else {
