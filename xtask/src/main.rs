@@ -1,9 +1,10 @@
-//! Development tasks: makes the module that people deploy out of the one that was linked, the image that holds it, and what a
-//! release consists of.
+//! Development tasks: lists what is optimized for size, makes the module that people deploy out of the one that was linked, the image
+//! that holds it, and what a release consists of.
 //!
 //! It builds nothing itself; the Makefile says what comes before.
 
 mod changelog;
+mod cold;
 mod exports;
 mod functions;
 mod image;
@@ -23,7 +24,8 @@ const MAX_SIZE: usize = 480 * 1024;
 /// keeps that: 10 MiB when one had twice as many.
 const MAX_FUNCTION: u64 = 5_000;
 
-const USAGE: &str = "xtask module LINKED.wasm DEPLOYED.wasm
+const USAGE: &str = "xtask cold CODE.ll FOLDER
+       xtask module LINKED.wasm DEPLOYED.wasm
        xtask image DEPLOYED.wasm COMMIT TIME FOLDER
        xtask release-version CHANGELOG.md TAG, which may be empty
        xtask release DEPLOYED.wasm IMAGE SBOM CHANGELOG.md FOLDER";
@@ -31,6 +33,10 @@ const USAGE: &str = "xtask module LINKED.wasm DEPLOYED.wasm
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["cold", code, folder] => {
+            println!("{}", cold::write(Path::new(code), Path::new(folder))?.display());
+            Ok(())
+        }
         ["module", linked, deployed] => module(Path::new(linked), Path::new(deployed)),
         ["image", deployed, id, time, folder] => {
             let module = std::fs::read(deployed).with_context(|| format!("reading {deployed}"))?;
