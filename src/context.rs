@@ -17,18 +17,34 @@ pub struct SpanContext {
     pub trace_state: TraceState,
 }
 
-/// The flags that Level 2 defines (W3C Trace Context, section 3.2.2.5).
+/// The flags that Level 2 defines (W3C Trace Context, section 3.2.2.5), and what other formats say beside: that nobody has decided yet, or
+/// that a trace is for debugging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceFlags(u8); // Invariant: only the bits of SAMPLED and RANDOM.
+pub struct TraceFlags(u8); // Invariant: only the bits below; DEBUG only with SAMPLED, DEFERRED only without.
+
+/// What was decided of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing yet.
+    Deferred,
+    /// It is kept.
+    Sampled,
+    /// It is not.
+    NotSampled,
+}
 
 impl TraceFlags {
     const SAMPLED: u8 = 0x01;
     const RANDOM: u8 = 0x02;
+    /// As it is sent in B3 and in Jaeger's format.
+    const DEBUG: u8 = 0x10;
+    /// Never sent.
+    const DEFERRED: u8 = 0x20;
 
-    /// The flags of a trace that starts here: its id is random, and nobody has kept it yet.
+    /// The flags of a trace that starts here: its id is random, and nobody has decided on it yet.
     #[must_use]
     pub fn new_trace() -> Self {
-        Self(Self::RANDOM)
+        Self(Self::RANDOM | Self::DEFERRED)
     }
 
     /// The defined bits of `byte`; the others are dropped, since they must be sent as zero.
@@ -38,10 +54,32 @@ impl TraceFlags {
         Self(byte & (Self::SAMPLED | Self::RANDOM))
     }
 
-    /// The flags as they are sent.
+    /// The flags of a trace of which no more is known than what was decided.
+    #[must_use]
+    pub fn decided(decision: Decision) -> Self {
+        Self(match decision {
+            Decision::Deferred => Self::DEFERRED,
+            Decision::Sampled => Self::SAMPLED,
+            Decision::NotSampled => 0,
+        })
+    }
+
+    /// The flags of a trace that is sampled for debugging.
+    #[must_use]
+    pub fn debug() -> Self {
+        Self(Self::SAMPLED | Self::DEBUG)
+    }
+
+    /// The same flags, and the trace id is random.
+    #[must_use]
+    pub fn random(self) -> Self {
+        Self(self.0 | Self::RANDOM)
+    }
+
+    /// The flags as W3C Trace Context sends them.
     #[must_use]
     pub fn as_byte(self) -> u8 {
-        self.0
+        self.0 & (Self::SAMPLED | Self::RANDOM)
     }
 
     /// Whether the caller may have recorded the trace.
@@ -50,16 +88,32 @@ impl TraceFlags {
         self.0 & Self::SAMPLED != 0
     }
 
+    /// Whether the trace is for debugging, which implies that it is sampled.
+    #[must_use]
+    pub fn is_debug(self) -> bool {
+        self.0 & Self::DEBUG != 0
+    }
+
+    /// What was decided.
+    #[must_use]
+    pub fn decision(self) -> Decision {
+        match self.0 & (Self::SAMPLED | Self::DEFERRED) {
+            0 => Decision::NotSampled,
+            Self::SAMPLED => Decision::Sampled,
+            _ => Decision::Deferred,
+        }
+    }
+
     /// The same flags, sampled.
     #[must_use]
     pub fn sampled(self) -> Self {
-        Self(self.0 | Self::SAMPLED)
+        Self(self.0 & !Self::DEFERRED | Self::SAMPLED)
     }
 
     /// The same flags, not sampled.
     #[must_use]
     pub fn not_sampled(self) -> Self {
-        Self(self.0 & !Self::SAMPLED)
+        Self(self.0 & Self::RANDOM)
     }
 }
 
@@ -223,6 +277,27 @@ fn valid_value(value: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_others_say_beside_the_flags_is_kept_until_it_is_decided() {
+        let (debug, deferred) = (TraceFlags::debug(), TraceFlags::decided(Decision::Deferred));
+        assert_eq!((debug.as_byte(), debug.is_debug(), debug.is_sampled()), (1, true, true));
+        assert_eq!(debug.decision(), Decision::Sampled, "debug implies it");
+        assert!(debug.sampled().is_debug(), "it goes on");
+        assert_eq!(debug.not_sampled(), TraceFlags::from_byte(0), "but where it is let go");
+        assert_eq!((deferred.as_byte(), deferred.is_sampled()), (0, false), "it is never sent");
+        assert_eq!(deferred.sampled(), TraceFlags::from_byte(1), "it is decided now");
+        assert_eq!(deferred.not_sampled(), TraceFlags::from_byte(0), "either way");
+        let new = TraceFlags::new_trace();
+        assert_eq!((new.decision(), new.as_byte()), (Decision::Deferred, 2));
+        assert_eq!(new, deferred.random());
+        for (byte, decision) in [(0xfe, Decision::NotSampled), (0xff, Decision::Sampled)] {
+            let flags = TraceFlags::from_byte(byte);
+            assert_eq!(flags.decision(), decision, "a byte always says it: {byte}");
+            assert!(!flags.is_debug(), "and no more");
+            assert_eq!(flags, TraceFlags::decided(decision).random());
+        }
+    }
 
     #[test]
     fn tracestates_are_read_as_level_2_says() {

@@ -21,7 +21,7 @@ pub use pattern::Pattern;
 pub use rule_based::{Condition, Parent, Patterns, Rule, RuleBased, Subject};
 pub use threshold::Threshold;
 
-use crate::context::{SpanContext, TraceState};
+use crate::context::{Decision, SpanContext, TraceState};
 use crate::id::TraceId;
 use crate::probe::Needs;
 use crate::semconv::SpanKindSetting;
@@ -59,6 +59,8 @@ pub struct SamplingInput<'a> {
     pub trace_id: TraceId,
     /// The context that came, if a valid one did.
     pub parent: Option<&'a SpanContext>,
+    /// What the caller has decided, whether or not it has a context.
+    pub decision: Decision,
     /// What of the request was needed.
     pub request: StartingRequest<'a>,
     /// What decides on the kind of its span.
@@ -123,10 +125,11 @@ pub fn explain(sampler: &dyn Sampler, input: &SamplingInput<'_>) -> String {
         Probability::Decided(threshold) => threshold.to_string(),
         Probability::Inherited => "inherited".to_owned(),
     };
-    let parent = match input.parent {
-        None => "none",
-        Some(parent) if parent.flags.is_sampled() => "sampled",
-        Some(_) => "not_sampled",
+    let parent = match (input.decision, input.parent) {
+        (Decision::Sampled, _) => "sampled",
+        (Decision::NotSampled, _) => "not_sampled",
+        (Decision::Deferred, Some(_)) => "deferred",
+        (Decision::Deferred, None) => "none",
     };
     let rule = sampler.rule(input).map_or_else(|| "none".to_owned(), |rule| rule.to_string());
     let randomness = input.randomness();
@@ -289,6 +292,7 @@ mod tests {
         SamplingInput {
             trace_id: trace_id(HALF),
             parent,
+            decision: parent.map_or(Decision::Deferred, |it| it.flags.decision()),
             request: StartingRequest::default(),
             span_kind: SpanKindSetting::Auto,
             now: None,
@@ -379,5 +383,42 @@ mod tests {
             assert_eq!(decision.recording, recording, "{reason}");
             assert_eq!(decision.trace_state.as_str(), *state, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_decision_counts_with_a_parent_or_without_one_and_none_is_the_roots() {
+        use Decision::{Deferred, NotSampled, Sampled};
+        let undecided = SpanContext { flags: TraceFlags::decided(Deferred), ..parent(0, "") };
+        let based = |root| ParentBased::with_root(TraceIdRatio(root));
+        let (all, none) = (ratio(1.0).0, ratio(0.0).0);
+        let (keeps, drops) = (&based(all), &based(none));
+        let follows = |root| ParentThreshold { root: Box::new(TraceIdRatio(root)) };
+        let (follows_keeps, follows_drops) = (&follows(all), &follows(none));
+        let cases: [(&dyn Sampler, _, _, _, _, _); 10] = [
+            (keeps, Some(&undecided), Deferred, true, "ot=th:0", "the root keeps"),
+            (drops, Some(&undecided), Deferred, false, "", "the root drops"),
+            (follows_keeps, Some(&undecided), Deferred, true, "ot=th:0", "parent_threshold, too"),
+            (follows_drops, Some(&undecided), Deferred, false, "", "and drops"),
+            (drops, None, Sampled, true, "", "a decision without ids"),
+            (keeps, None, NotSampled, false, "", "not to keep it"),
+            (follows_drops, None, Sampled, true, "", "parent_threshold, too"),
+            (follows_keeps, None, NotSampled, false, "", "and drops"),
+            (&AlwaysOn, None, NotSampled, true, "ot=th:0", "who asks for none"),
+            (&ratio(0.0), Some(&undecided), Deferred, false, "", "nor for a parent's"),
+        ];
+        for (sampler, parent, decision, keep, state, reason) in cases {
+            let decided = decide(sampler, &SamplingInput { decision, ..input(parent) });
+            let recording = if keep { Recording::On } else { Recording::Off };
+            assert_eq!(decided.recording, recording, "{reason}");
+            assert_eq!(decided.trace_state.as_str(), state, "{reason}");
+        }
+        let explained = explain(keeps, &input(Some(&undecided)));
+        assert!(explained.contains("; parent=deferred;"), "{explained}");
+        let told = SamplingInput { decision: Sampled, ..input(None) };
+        assert!(explain(keeps, &told).contains("; parent=sampled;"), "without ids, too");
+        let rules = RuleBased(vec![Rule { conditions: Vec::new(), sampler: Box::new(AlwaysOn) }]);
+        let follows = ParentThreshold { root: Box::new(rules) };
+        assert_eq!(follows.rule(&input(Some(&undecided))), Some(1), "of the root");
+        assert_eq!(follows.rule(&told), None, "nobody asks the root");
     }
 }

@@ -6,10 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use otel_proxy_wasm::context::{SpanContext, TraceState};
 use otel_proxy_wasm::envoy::headers::Headers;
 use otel_proxy_wasm::envoy::wire::HeaderMap;
-use otel_proxy_wasm::propagation::Propagator;
-use otel_proxy_wasm::propagation::trace_context::{
-    TRACEPARENT, TRACESTATE, TraceContext, traceparent,
-};
+use otel_proxy_wasm::propagation::trace_context::{TRACEPARENT, TRACESTATE, traceparent};
+use otel_proxy_wasm::propagation::{FORMATS, Propagators};
 use otel_proxy_wasm_fuzz::{layout, lines};
 use regex::bytes::Regex;
 use std::collections::BTreeSet;
@@ -56,8 +54,9 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn extract<'a>(headers: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Option<SpanContext> {
-    let names = TraceContext.fields().iter().copied().collect();
-    TraceContext.extract(&Headers::select(HeaderMap::new(layout(headers)), &names))
+    let propagators: Propagators = [FORMATS[0]].into_iter().collect();
+    let names = propagators.fields().collect();
+    propagators.extract(&Headers::select(HeaderMap::new(layout(headers)), &names))
 }
 
 /// Trace id, span id and known flags.

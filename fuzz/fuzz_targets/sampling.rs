@@ -29,10 +29,12 @@ fuzz_target!(|input: &[u8]| {
         threshold
     });
     let decide = |sampler: &dyn Sampler| {
+        let decision = parent.flags.decision();
         let parent = Some(&parent);
         let input = SamplingInput {
             trace_id,
             parent,
+            decision,
             request: StartingRequest::default(),
             span_kind: SpanKindSetting::Server,
             now: None,

@@ -85,7 +85,9 @@ fn read_root(
     let disabled = root
         .take_bool("disabled")?
         .or_else(|| variables.read(&["OTEL_SDK_DISABLED"], "true, false", boolean));
-    let log_level = root.take_word("log_level", LOG_LEVELS, &[])?;
+    let log_level = root
+        .take_word("log_level", LOG_LEVELS, &[])?
+        .or_else(|| variables.word(&["OTEL_LOG_LEVEL"], LOG_LEVELS));
     let attribute_limits = root.take_or_null("attribute_limits");
     let resource = root.take_object("resource", |object| resource::read(object, variables))?;
     let propagators =

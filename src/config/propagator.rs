@@ -35,8 +35,6 @@ fn in_lists() -> Vec<(&'static str, Named)> {
     words
 }
 
-const UNSUPPORTED: &[&str] = &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"];
-
 const UNSAMPLED: &Words<Unsampled> = &[
     ("inject", Unsampled::Inject),
     ("pass_through", Unsampled::PassThrough),
@@ -76,7 +74,7 @@ fn in_composite(composite: &Cursor<'_>, found: &mut Vec<Named>) -> Result<(), Co
     let words = propagators();
     for item in composite.items()? {
         let (named, settings) = item
-            .only_member(&words, UNSUPPORTED)?
+            .only_member(&words, &[])?
             .ok_or_else(|| item.refuse(&format!("an object with one of {}", listed(&words))))?;
         settings.object(|_| Ok(()))?;
         found.push(named);
@@ -88,7 +86,7 @@ fn in_composite(composite: &Cursor<'_>, found: &mut Vec<Named>) -> Result<(), Co
 fn in_list(list: &Cursor<'_>, found: &mut Vec<Named>) -> Result<(), ConfigError> {
     let words = in_lists();
     for name in names(list.text()?) {
-        found.push(list.meaning(name, &words, UNSUPPORTED)?);
+        found.push(list.meaning(name, &words, &[])?);
     }
     Ok(())
 }

@@ -249,14 +249,9 @@ fn numbers_are_whole_as_json_schema_says() {
 #[test]
 fn what_this_version_does_not_support_is_called_by_its_name() {
     // Documents with a place for one more key, and the path to it.
-    let cases: [(&str, &str, &[&str]); 11] = [
+    let cases: [(&str, &str, &[&str]); 10] = [
         ("{KEY}", "", &["meter_provider", "logger_provider"]),
         (r#"{"resource": {KEY}}"#, "resource.", &["detection/development"]),
-        (
-            r#"{"propagator": {"composite": [{KEY}]}}"#,
-            "propagator.composite[0].",
-            &["b3", "b3multi", "jaeger", "xray", "ottrace", "datadog"],
-        ),
         (
             r#"{"tracer_provider": {KEY}}"#,
             "tracer_provider.",

@@ -60,6 +60,13 @@ impl Changes {
         }
     }
 
+    /// A header that came goes, unless it gets a value.
+    pub fn remove_stale(&mut self, name: &'static str, came: Presence) {
+        if came == Presence::Present && self.list.iter().all(|change| change.name != name) {
+            self.push(name, ChangeKind::Remove);
+        }
+    }
+
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.text.clear();

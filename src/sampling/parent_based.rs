@@ -1,14 +1,14 @@
 //! `parent_based`: does as the caller did, unless a delegate says otherwise.
 
 use super::{AlwaysOff, AlwaysOn, Probability, Sampler, SamplingInput, Verdict};
-use crate::context::SpanContext;
+use crate::context::Decision;
 use crate::probe::Needs;
 
 /// The sampler (OpenTelemetry, Tracing SDK, section `ParentBased`), as far as a proxy can need it: a parent in this process does not
 /// occur.
 #[derive(Debug)]
 pub struct ParentBased {
-    /// For a request without a valid parent.
+    /// For a request without a valid parent, and for one whose caller has left the decision to others.
     pub root: Box<dyn Sampler>,
     /// For a remote parent that is sampled.
     pub remote_parent_sampled: Box<dyn Sampler>,
@@ -27,11 +27,11 @@ impl ParentBased {
         }
     }
 
-    fn delegate(&self, parent: Option<&SpanContext>) -> &dyn Sampler {
-        let delegate = match parent {
-            None => &self.root,
-            Some(parent) if parent.flags.is_sampled() => &self.remote_parent_sampled,
-            Some(_) => &self.remote_parent_not_sampled,
+    fn delegate(&self, decision: Decision) -> &dyn Sampler {
+        let delegate = match decision {
+            Decision::Deferred => &self.root,
+            Decision::Sampled => &self.remote_parent_sampled,
+            Decision::NotSampled => &self.remote_parent_not_sampled,
         };
         delegate.as_ref()
     }
@@ -48,7 +48,7 @@ impl Sampler for ParentBased {
     }
 
     fn rule(&self, input: &SamplingInput<'_>) -> Option<usize> {
-        self.delegate(input.parent).rule(input)
+        self.delegate(input.decision).rule(input)
     }
 
     fn decide(&self, input: &SamplingInput<'_>) -> Verdict {
@@ -57,7 +57,7 @@ impl Sampler for ParentBased {
             Probability::Certain => Probability::Inherited,
             Probability::Decided(_) | Probability::Inherited => probability,
         };
-        match self.delegate(input.parent).decide(input) {
+        match self.delegate(input.decision).decide(input) {
             Verdict::Keep(probability) => Verdict::Keep(inherited(probability)),
             Verdict::LetGo(probability) => Verdict::LetGo(inherited(probability)),
         }

@@ -164,7 +164,7 @@ impl Sampler for RuleBased {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::{SpanContext, TraceFlags, TraceState};
+    use crate::context::{Decision, SpanContext, TraceFlags, TraceState};
     use crate::envoy::headers::Headers;
     use crate::envoy::wire::HeaderMap;
     use crate::id::{SpanId, TraceId};
@@ -213,6 +213,7 @@ mod tests {
         let input = SamplingInput {
             trace_id: super::tests::parent().trace_id,
             parent,
+            decision: Decision::Deferred,
             request: StartingRequest {
                 headers: is_read.then_some((&headers, &request)),
                 attributes: &attributes,
@@ -322,6 +323,7 @@ mod tests {
             let input = SamplingInput {
                 trace_id: super::tests::parent().trace_id,
                 parent,
+                decision: Decision::Deferred,
                 request: StartingRequest::default(),
                 span_kind: SpanKindSetting::Server,
                 now: None,

@@ -3,7 +3,7 @@
 //! What becomes of the span is in `end`.
 
 use super::Tracer;
-use crate::context::{SpanContext, TraceFlags};
+use crate::context::{Decision, SpanContext, TraceFlags};
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
@@ -92,7 +92,13 @@ impl Tracer {
         wish: Wish,
     ) -> Option<OpenSpan> {
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
-        let decision = self.decide(request, headers.as_ref(), trace_id, parent.as_ref(), wish);
+        let flags = match (&parent, &headers) {
+            (Some(parent), _) => parent.flags,
+            (None, Some(headers)) => self.propagators.flags_of_new_trace(headers),
+            (None, None) => TraceFlags::new_trace(),
+        };
+        let input = (trace_id, parent.as_ref(), flags.decision());
+        let decision = self.decide(request, headers.as_ref(), input, wish);
         let sampling = match decision.recording {
             Recording::On if wish == Wish::Keep => Some(Sampling::KeptBy(FORCED.into())),
             Recording::On => Some(Sampling::Kept),
@@ -120,7 +126,6 @@ impl Tracer {
         if headers.as_ref().is_some_and(|headers| self.is_left_alone(headers)) {
             return None;
         }
-        let flags = parent.as_ref().map_or_else(TraceFlags::new_trace, |it| it.flags);
         let context = SpanContext {
             trace_id,
             span_id: self.ids.span_id(),
@@ -183,8 +188,7 @@ impl Tracer {
         &mut self,
         source: &impl RequestSource,
         headers: Option<&Headers>,
-        trace_id: TraceId,
-        parent: Option<&SpanContext>,
+        (trace_id, parent, decision): (TraceId, Option<&SpanContext>, Decision),
         wish: Wish,
     ) -> SamplingDecision {
         let (headers, attributes, now) = self.probe.facts(source, headers);
@@ -195,7 +199,8 @@ impl Tracer {
             attributes: &attributes,
             routes: Some(&routes),
         };
-        let input = SamplingInput { trace_id, parent, request, span_kind: self.span_kind, now };
+        let span_kind = self.span_kind;
+        let input = SamplingInput { trace_id, parent, decision, request, span_kind, now };
         let mut decision = match wish {
             Wish::None => sampling::decide(self.sampler.as_ref(), &input),
             Wish::Keep => sampling::forced(&input),

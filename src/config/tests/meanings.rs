@@ -304,3 +304,28 @@ fn propagators_are_named_in_two_places() {
         assert_eq!(warnings, Vec::<String>::new(), "{list}");
     }
 }
+
+#[test]
+fn each_format_is_known_by_its_name_and_read_in_its_order() {
+    let documents = [
+        (
+            r#"{"composite": [{"b3multi": {}}, {"jaeger": null}], "composite_list": "xray,b3multi"}"#,
+            "B3Multi, Jaeger, XRay",
+        ),
+        (
+            r#"{"composite_list": "google,datadog,ottrace,xray,jaeger,b3multi,b3,tracecontext"}"#,
+            "Google, Datadog, OtTrace, XRay, Jaeger, B3Multi, B3, TraceContext",
+        ),
+    ];
+    for (propagator, expected) in documents {
+        let config = parse(&format!("{{\"propagator\": {propagator}}}")).expect(propagator);
+        assert_eq!(format!("{:?}", config.propagators), format!("Propagators([{expected}])"));
+    }
+    let variables = [("OTEL_PROPAGATORS", "B3, OTTrace,baggage")];
+    let config = with_environment("{}", &variables).config;
+    assert_eq!(
+        format!("{:?}", config.propagators),
+        "Propagators([B3, OtTrace])",
+        "by the variable"
+    );
+}

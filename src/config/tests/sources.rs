@@ -47,6 +47,13 @@ const SOURCES: &[Sources] = &[
         default: "false",
     },
     Sources {
+        setting: |config| config.log_level.to_string(),
+        document: r#"{"log_level": "warn2"}"#,
+        of_document: "WARN",
+        variables: &[("OTEL_LOG_LEVEL", "error", "ERROR")],
+        default: "INFO",
+    },
+    Sources {
         setting: |config| format!("{:?}", config.sampler),
         document: r#"{"tracer_provider": {"sampler": {"always_on": null}}}"#,
         of_document: "AlwaysOn",
@@ -183,6 +190,25 @@ const SOURCES: &[Sources] = &[
     },
 ];
 
+/// What the guide says that there are.
+#[test]
+fn each_variable_of_the_guide_is_read() {
+    const GUIDE: &str = include_str!("../../../docs/configuration.md");
+    let (_, table) = GUIDE.split_once("| Variable | Meaning | Values |").expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows = rows.filter_map(|row| row.split('`').nth(1)).collect::<Vec<_>>();
+    let mut known: Vec<_> =
+        SOURCES.iter().flat_map(|it| it.variables).map(|(name, ..)| *name).collect();
+    // Its meaning depends on another one's: `a_sampler_may_take_an_argument`.
+    known.push("OTEL_TRACES_SAMPLER_ARG");
+    for name in &rows {
+        assert!(known.contains(name), "{name} is read");
+    }
+    for name in known {
+        assert!(rows.contains(&name), "{name} stands in the guide");
+    }
+}
+
 /// Values that no variable of the settings can use, but for those that take any text.
 const UNUSABLE: &str = "?,=";
 
@@ -214,7 +240,8 @@ fn words_of_variables_ignore_case() {
     let mut words = 0;
     for Sources { setting, variables, .. } in SOURCES {
         for (name, value, expected) in *variables {
-            let is_word = ["SAMPLER", "PROPAGATORS", "COMPRESSION", "PROTOCOL", "DISABLED"];
+            let is_word =
+                ["SAMPLER", "PROPAGATORS", "COMPRESSION", "PROTOCOL", "DISABLED", "LOG_LEVEL"];
             if is_word.iter().any(|end| name.ends_with(end)) {
                 let mut mixed = value.to_lowercase();
                 mixed.get_mut(..2).expect("two letters").make_ascii_uppercase();

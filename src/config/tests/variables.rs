@@ -184,7 +184,7 @@ fn variables_that_make_no_sense_are_ignored_with_a_warning() {
         ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a b=1"),
-        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_PROPAGATORS", "b3,w3c"),
         ("OTEL_SDK_DISABLED", "yes"),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "-1"),
     ];

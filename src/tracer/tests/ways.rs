@@ -1,6 +1,6 @@
 //! The table of single requests: what comes in, what is decided, what the collector gets.
 //!
-//! A case of `ways.txt` says how it differs from the first one: `{` a configuration, `>` a header of the request (`> no NAME` takes
+//! A case of `ways.txt`, or of `formats.txt` on header formats, says how it differs from the first one: `{` a configuration, `>` a header of the request (`> no NAME` takes
 //! one out), `<` a header of the response, `<<` a trailer, `.` an attribute of its outcome, `=` what is seen of it (`= no KEY`: it is not).
 
 use super::*;
@@ -24,7 +24,8 @@ struct Case {
 /// The cases, each filled up with what it has in common with the first one.
 fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
-    for text in include_str!("ways.txt").split("\n\n").map(str::trim).filter(|it| !it.is_empty()) {
+    let texts = [include_str!("ways.txt"), include_str!("formats.txt")].join("\n");
+    for text in texts.split("\n\n").map(str::trim).filter(|it| !it.is_empty()) {
         let mut case = cases.first().cloned().unwrap_or_default();
         for line in text.lines() {
             let (kind, rest) = line.split_once(' ').expect(line);
