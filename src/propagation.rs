@@ -4,6 +4,7 @@
 //! is decided elsewhere.
 
 pub mod changes;
+pub mod expose;
 pub mod server_timing;
 pub mod trace_context;
 

@@ -90,13 +90,18 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let started = tracer.start(&HostRequest { clock: self.clock, body });
         carry_out(started.changes, Map::Request);
-        (started.span, started.explanation)
+        let (span, explanation) = (started.span, started.explanation);
+        source::expose(&tracer.take_exposed());
+        (span, explanation)
     }
 
     /// Starts a request that ends before it reached this filter.
     pub(super) fn start_late(&self) -> Option<OpenSpan> {
         let request = HostRequest { clock: self.clock, body: Body::Possible };
-        self.tracer.borrow_mut().start_late(&request)
+        let mut tracer = self.tracer.borrow_mut();
+        let span = tracer.start_late(&request);
+        source::expose(&tracer.take_exposed());
+        span
     }
 
     /// Notes what a response says, and carries out what becomes of it.
@@ -104,6 +109,7 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let changes = tracer.respond(span, &HostResponse { clock: self.clock, part });
         carry_out(changes, source::map_of(part));
+        source::expose(&tracer.take_exposed());
     }
 
     /// Notes the response's headers, if any is wanted.
@@ -120,6 +126,7 @@ impl Running {
         if let Some(mark) = tracer.end(span, &HostOutcome { clock: self.clock, callback }) {
             source::leave_mark(mark);
         }
+        source::expose(&tracer.take_exposed());
         if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
             host::set_tick_period(SOON);
         }

@@ -10,7 +10,7 @@ pub enum HeaderChange<'a> {
     /// It is replaced, or added.
     Replace(&'static str, &'a [u8]),
     /// It is removed.
-    Remove(&'static str),
+    Remove(&'a str),
 }
 
 /// Changes of headers, in the order in which they were decided.
@@ -34,6 +34,8 @@ enum ChangeKind {
     Add,
     Replace,
     Remove,
+    /// Its name is where values are.
+    RemoveNamed,
 }
 
 impl Changes {
@@ -60,6 +62,12 @@ impl Changes {
         }
     }
 
+    /// A header that came goes.
+    pub fn remove_named(&mut self, name: &[u8]) {
+        self.text.extend_from_slice(name);
+        self.push("", ChangeKind::RemoveNamed);
+    }
+
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.text.clear();
@@ -76,6 +84,10 @@ impl Changes {
                 ChangeKind::Add => HeaderChange::Add(change.name, value),
                 ChangeKind::Replace => HeaderChange::Replace(change.name, value),
                 ChangeKind::Remove => HeaderChange::Remove(change.name),
+                // Any other text is the name of no header.
+                ChangeKind::RemoveNamed => {
+                    HeaderChange::Remove(std::str::from_utf8(value).unwrap_or_default())
+                }
             }
         })
     }
@@ -100,6 +112,7 @@ mod tests {
         changes.remove("d", Presence::Present);
         changes.set("e", b"", Presence::Unknown);
         changes.remove("f", Presence::Unknown);
+        changes.remove_named(b"uberctx-g");
         changes.set("g", b"333", Presence::Absent);
         let expected = [
             HeaderChange::Add("a", b"1"),
@@ -107,6 +120,7 @@ mod tests {
             HeaderChange::Remove("d"),
             HeaderChange::Replace("e", b""),
             HeaderChange::Remove("f"),
+            HeaderChange::Remove("uberctx-g"),
             HeaderChange::Add("g", b"333"),
         ];
         assert_eq!(changes.iter().collect::<Vec<_>>(), expected);

@@ -6,6 +6,7 @@ use crate::envoy::expression::Expression;
 use crate::envoy::wire::HeaderMap;
 use crate::outcome::EndedRequest;
 use crate::probe::{Alone, RequestSource, Shared};
+use crate::propagation::expose::Exposed;
 use crate::span::OpenSpan;
 use std::time::Duration;
 
@@ -80,7 +81,9 @@ impl Tracer {
         let (marks, _) = marks.as_chunks::<8>();
         let mut marks = marks.iter().map(|mark| Mark(u64::from_le_bytes(*mark)));
         let place = marks.find_map(|mark| self.redirected.iter().position(|it| it.mark == mark))?;
-        Some(self.redirected.remove(place).span)
+        let span = self.redirected.remove(place).span;
+        self.expose(span.entry());
+        Some(span)
     }
 
     fn give_up(&mut self, redirected: Redirected) {
@@ -90,6 +93,8 @@ impl Tracer {
         let start = span.start().map(|start| start.at).unwrap_or_default();
         let gone = Gone { at: start + Duration::from_nanos(outcome.duration) };
         self.finish(span, outcome, &gone);
+        // There is no request any more that an access log could tell of.
+        self.exposed = Exposed::default();
     }
 
     /// Ends the spans whose second pass has not come in time: the first one's outcome is all there is.

@@ -217,7 +217,8 @@ fn a_span_with_many_links_keeps_some() {
     let mut tracer = tracer(r#"{"envoy": {"max_export_batch_bytes": 1024}}"#);
     let span = start(&mut tracer, &Request::get(&[]));
     let link = Link { context: span.context().clone() };
-    tracer.end(span.linked(vec![link; 100]), &outcome(&[("response.code", "200")]));
+    span.note_links(vec![link; 100]);
+    tracer.end(span, &outcome(&[("response.code", "200")]));
     next_request(&mut tracer, at(0));
     let span = next_request(&mut tracer, at(9)).expect("a batch").remove(0);
     assert_eq!((span.span.links.len(), span.span.dropped_links_count), (3, 97));

@@ -352,6 +352,17 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// Has a listener that speaks TLS ask clients for a certificate, which they may leave out, and accept this one alone.
+    ///
+    /// # Errors
+    /// There is no such listener, or it does not speak TLS.
+    pub fn client_certificates(mut self, name: &str, accepted: &Certificate) -> Result<Self> {
+        let context = "/filter_chains/0/transport_socket/typed_config/common_tls_context";
+        self.in_listener(name, context)?["validation_context"] =
+            json!({"trusted_ca": {"inline_string": accepted.chain}});
+        Ok(self)
+    }
+
     /// Makes a listener one for other parts of Envoy alone, and sends a cluster's requests to it, for an endpoint that is known by
     /// this id.
     ///
