@@ -357,8 +357,9 @@ impl Bootstrap {
     /// # Errors
     /// There is no such listener, or it does not speak TLS.
     pub fn client_certificates(mut self, name: &str, accepted: &Certificate) -> Result<Self> {
-        let context = "/filter_chains/0/transport_socket/typed_config/common_tls_context";
-        self.in_listener(name, context)?["validation_context"] =
+        let tls = self.in_listener(name, "/filter_chains/0/transport_socket/typed_config")?;
+        tls["require_client_certificate"] = json!(false);
+        tls["common_tls_context"]["validation_context"] =
             json!({"trusted_ca": {"inline_string": accepted.chain}});
         Ok(self)
     }
