@@ -88,7 +88,7 @@ pub struct Config {
     /// `envoy.unsampled`.
     pub unsampled: Unsampled,
     /// `envoy.incoming`, `envoy.outgoing`, `envoy.expose`.
-    pub borders: Box<Borders>,
+    pub borders: Option<Box<Borders>>,
     /// `envoy.details`, `envoy.start_time`.
     pub outcome: OutcomeConfig,
     /// `envoy.trace_telemetry_exports`.

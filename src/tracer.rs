@@ -28,7 +28,7 @@ use crate::otlp::request::Frame;
 use crate::outcome::OutcomeReader;
 use crate::probe::Probe;
 use crate::propagation::changes::Changes;
-use crate::propagation::expose::Exposed;
+use crate::propagation::expose::{Exposed, Exposure};
 use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
 use crate::sampling::limit::Limiter;
@@ -55,7 +55,8 @@ pub struct Tracer {
     force: Option<OperatorHeader>,
     explain: Option<OperatorHeader>,
     unsampled: Unsampled,
-    borders: Box<Borders>,
+    /// None where contexts come in and go on, and nobody is told.
+    borders: Option<Box<Borders>>,
     probe: Probe,
     conventions: Conventions,
     span_kind: SpanKindSetting,
@@ -75,7 +76,7 @@ pub struct Tracer {
     /// Why the request that starts is kept or not, if an operator has asked.
     explanation: Option<String>,
     /// What access logs have to be told of the current request.
-    exposed: Exposed,
+    exposed: Option<Exposed>,
     ids: IdGenerator,
     queue: Queue,
     exporter: Exporter,
@@ -141,7 +142,7 @@ impl Tracer {
             attributes: Attributes::new(config.limits),
             changes: Changes::default(),
             explanation: None,
-            exposed: Exposed::default(),
+            exposed: None,
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
             health: CollectorHealth::new(&config.exporter),
@@ -202,14 +203,19 @@ impl Tracer {
     }
 
     /// What access logs have to be told of the current request, if it has not been told: after each call that is about one.
-    pub fn take_exposed(&mut self) -> Exposed {
-        std::mem::take(&mut self.exposed)
+    pub fn take_exposed(&mut self) -> Option<Exposed> {
+        self.exposed.take()
     }
 
-    #[inline(never)] // It is small where it is called.
+    /// Who is told of a request's trace beside.
+    fn exposure(&self) -> Exposure {
+        self.borders.as_ref().map_or_else(Exposure::default, |borders| borders.exposure)
+    }
+
+    #[inline] // Mostly nobody is.
     fn expose(&mut self, context: &SpanContext) {
-        if self.borders.exposure.filter_state {
-            self.exposed = Exposed::new(context);
+        if self.exposure().filter_state {
+            self.exposed = Some(Exposed::new(context));
         }
     }
 

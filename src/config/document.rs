@@ -154,7 +154,7 @@ struct EnvoyKey {
     span_kind: SpanKindSetting,
     max_open_bytes: usize,
     unsampled: Unsampled,
-    borders: Box<Borders>,
+    borders: Option<Box<Borders>>,
     outcome: OutcomeConfig,
     telemetry_exports: TelemetryExports,
     batch: BatchLimits,

@@ -4,6 +4,7 @@ use super::cursor::{Cursor, Object};
 use super::error::ConfigError;
 use super::sampler::rules::texts;
 use super::words::Words;
+use crate::propagation::expose::Exposure;
 use crate::sampling::Pattern;
 use crate::trust::network::Network;
 use crate::trust::{Borders, Incoming, Outgoing, Worth};
@@ -13,27 +14,36 @@ const WORTHS: &Words<Worth> =
 const OF_OTHERS: &Words<Worth> = &[("restart", Worth::Restart), ("ignore", Worth::Ignore)];
 const OUTGOING: &Words<fn() -> Outgoing> =
     &[("inject", || Outgoing::Inject), ("strip", || Outgoing::Strip)];
-/// Whether it is filter state.
-const EXPOSED: &Words<bool> = &[("filter_state", true), ("server_timing", false)];
+/// Who is told.
+const EXPOSED: &Words<fn(&mut Exposure)> = &[
+    ("filter_state", |it| it.filter_state = true),
+    ("server_timing", |it| it.server_timing = true),
+];
 
 #[inline(never)] // As all readers of a room.
-pub(super) fn read(envoy: &mut Object<'_>) -> Result<Box<Borders>, ConfigError> {
-    let mut borders = Box::<Borders>::default();
-    if let Some(told) = envoy.take("incoming") {
-        incoming(&told, &mut borders.incoming)?;
-    }
-    if let Some(told) = envoy.take("outgoing") {
-        outgoing(&told, &mut borders.outgoing)?;
-    }
-    if let Some(told) = envoy.take("expose") {
-        for item in told.items()? {
-            let is_filter_state = item.word(EXPOSED, &[])?;
-            borders.exposure.filter_state |= is_filter_state;
-            borders.exposure.server_timing |= !is_filter_state;
+pub(super) fn read(envoy: &mut Object<'_>) -> Result<Option<Box<Borders>>, ConfigError> {
+    let mut borders: Option<Box<Borders>> = None;
+    for (key, read) in KEYS {
+        if let Some(told) = envoy.take(key) {
+            read(&told, borders.get_or_insert_default())?;
         }
     }
     Ok(borders)
 }
+
+/// What reads a key.
+type Read = fn(&Cursor<'_>, &mut Borders) -> Result<(), ConfigError>;
+
+const KEYS: [(&str, Read); 3] = [
+    ("incoming", |told, borders| incoming(told, &mut borders.incoming)),
+    ("outgoing", |told, borders| outgoing(told, &mut borders.outgoing)),
+    ("expose", |told, borders| {
+        for item in told.items()? {
+            item.word(EXPOSED, &[])?(&mut borders.exposure);
+        }
+        Ok(())
+    }),
+];
 
 #[inline(never)] // As all readers of a room.
 fn incoming(told: &Cursor<'_>, incoming: &mut Incoming) -> Result<(), ConfigError> {
@@ -74,7 +84,7 @@ fn by_caller(told: &mut Object<'_>, incoming: &mut Incoming) -> Result<(), Confi
 #[inline(never)] // As all readers of a room.
 fn networks(list: &Cursor<'_>, networks: &mut Vec<Network>) -> Result<(), ConfigError> {
     for item in list.some_items()? {
-        let Some(network) = Network::parse(item.text()?) else {
+        let Some(network) = Network::parse(item.text()?.as_bytes()) else {
             return Err(item
                 .refuse("a network, such as 10.0.0.0/8 or fd00::/8, with zeros behind its bits"));
         };

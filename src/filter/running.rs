@@ -90,9 +90,11 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let started = tracer.start(&HostRequest { clock: self.clock, body });
         carry_out(started.changes, Map::Request);
-        let (span, explanation) = (started.span, started.explanation);
-        source::expose(&tracer.take_exposed());
-        (span, explanation)
+        let started = (started.span, started.explanation);
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
+        }
+        started
     }
 
     /// Starts a request that ends before it reached this filter.
@@ -100,7 +102,9 @@ impl Running {
         let request = HostRequest { clock: self.clock, body: Body::Possible };
         let mut tracer = self.tracer.borrow_mut();
         let span = tracer.start_late(&request);
-        source::expose(&tracer.take_exposed());
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
+        }
         span
     }
 
@@ -109,7 +113,9 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let changes = tracer.respond(span, &HostResponse { clock: self.clock, part });
         carry_out(changes, source::map_of(part));
-        source::expose(&tracer.take_exposed());
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
+        }
     }
 
     /// Notes the response's headers, if any is wanted.
@@ -126,7 +132,9 @@ impl Running {
         if let Some(mark) = tracer.end(span, &HostOutcome { clock: self.clock, callback }) {
             source::leave_mark(mark);
         }
-        source::expose(&tracer.take_exposed());
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
+        }
         if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
             host::set_tick_period(SOON);
         }

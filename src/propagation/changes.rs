@@ -33,9 +33,8 @@ struct Change {
 enum ChangeKind {
     Add,
     Replace,
+    /// One without a name here has it where values are.
     Remove,
-    /// Its name is where values are.
-    RemoveNamed,
 }
 
 impl Changes {
@@ -65,7 +64,7 @@ impl Changes {
     /// A header that came goes.
     pub fn remove_named(&mut self, name: &[u8]) {
         self.text.extend_from_slice(name);
-        self.push("", ChangeKind::RemoveNamed);
+        self.push("", ChangeKind::Remove);
     }
 
     /// Forgets all of them.
@@ -83,11 +82,11 @@ impl Changes {
             match change.kind {
                 ChangeKind::Add => HeaderChange::Add(change.name, value),
                 ChangeKind::Replace => HeaderChange::Replace(change.name, value),
-                ChangeKind::Remove => HeaderChange::Remove(change.name),
-                // Any other text is the name of no header.
-                ChangeKind::RemoveNamed => {
+                ChangeKind::Remove if change.name.is_empty() => {
+                    // Any other text is the name of no header.
                     HeaderChange::Remove(std::str::from_utf8(value).unwrap_or_default())
                 }
+                ChangeKind::Remove => HeaderChange::Remove(change.name),
             }
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! How the host keeps filter state is not known here.
 
-use super::trace_context::traceparent;
+use super::trace_context::{TRACEPARENT_LENGTH, traceparent};
 use crate::context::{SpanContext, TraceFlags};
 
 /// `envoy.expose`: who is told.
@@ -14,16 +14,17 @@ pub struct Exposure {
     pub server_timing: bool,
 }
 
-/// The ids and the flags of a request, for access logs; or nothing.
-#[derive(Debug, Default)]
-pub struct Exposed(Vec<u8>); // Invariant: a traceparent, or nothing.
+/// The ids and the flags of a request, for access logs.
+#[derive(Debug)]
+pub struct Exposed(Box<[u8; TRACEPARENT_LENGTH]>); // Invariant: a traceparent.
 
 impl Exposed {
     /// Those of this context.
     #[must_use]
+    #[inline(never)] // It is small where it is called.
     pub fn new(context: &SpanContext) -> Self {
         // Invariant: it is one.
-        Self(traceparent(context).into())
+        Self(Box::new(traceparent(context)))
     }
 
     /// Names and texts, as OpenTelemetry calls and writes them (Trace Context in non-OTLP Log Formats).

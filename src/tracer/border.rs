@@ -23,9 +23,12 @@ pub(super) struct Border {
 }
 
 impl Border {
-    /// Whether there is none: contexts come in and go on.
-    pub(super) fn is_open(self) -> bool {
-        self.worth == Worth::Continue && self.leaving == Leaving::Inject
+    #[inline(never)]
+    fn of(borders: &Borders, request: &impl RequestSource) -> Option<Self> {
+        let worth = borders.incoming.worth(request);
+        let leaving = borders.outgoing.leaving(request);
+        let is_open = worth == Worth::Continue && leaving == Leaving::Inject;
+        (!is_open).then_some(Self { worth, leaving })
     }
 
     /// Whether the caller is trusted.
@@ -57,13 +60,13 @@ impl Border {
 }
 
 impl Tracer {
-    /// What a request crosses.
-    pub(super) fn border(&self, request: &impl RequestSource) -> Border {
-        let Borders { incoming, outgoing, .. } = &*self.borders;
-        Border { worth: incoming.worth(request), leaving: outgoing.leaving(request) }
+    /// What a request crosses, if its context does not simply come in and go on.
+    #[inline] // Mostly there is nothing to ask.
+    pub(super) fn border(&self, request: &impl RequestSource) -> Option<Border> {
+        Border::of(self.borders.as_deref()?, request)
     }
 
-    /// The headers of a request at a border that is not open; those that carry any context go.
+    /// The headers of a request at a border; those that carry any context go.
     pub(super) fn sweep(&mut self, request: &impl RequestSource) -> Headers {
         let headers = request.headers();
         for (name, _) in headers.pairs() {

@@ -52,7 +52,7 @@ impl Tracer {
                 self.changes.add(SERVER_TIMING, &told);
             }
         }
-        if self.borders.exposure.server_timing
+        if self.exposure().server_timing
             && span.is_kept()
             && response.part() != ResponsePart::Trailers
         {

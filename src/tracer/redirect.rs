@@ -6,7 +6,6 @@ use crate::envoy::expression::Expression;
 use crate::envoy::wire::HeaderMap;
 use crate::outcome::EndedRequest;
 use crate::probe::{Alone, RequestSource, Shared};
-use crate::propagation::expose::Exposed;
 use crate::span::OpenSpan;
 use std::time::Duration;
 
@@ -94,7 +93,7 @@ impl Tracer {
         let gone = Gone { at: start + Duration::from_nanos(outcome.duration) };
         self.finish(span, outcome, &gone);
         // There is no request any more that an access log could tell of.
-        self.exposed = Exposed::default();
+        self.exposed = None;
     }
 
     /// Ends the spans whose second pass has not come in time: the first one's outcome is all there is.

@@ -11,7 +11,6 @@ use crate::id::TraceId;
 use crate::probe::{Body, BucketName, Look, Needed, RequestSource};
 use crate::propagation::Unsampled;
 use crate::propagation::changes::Changes;
-use crate::propagation::expose::Exposed;
 use crate::sampling::limit::Room;
 use crate::sampling::operator::{FORCED, OperatorHeader};
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
@@ -45,17 +44,16 @@ impl Tracer {
     pub fn start(&mut self, request: &impl RequestSource) -> Started<'_> {
         self.changes.clear();
         self.explanation = None;
-        self.exposed = Exposed::default();
         let span = self.resume(request).or_else(|| {
             let wish = self.wish(request);
             let border = self.border(request);
-            let headers = if border.is_open() {
+            let headers = if border.is_none() {
                 // A rule may keep what the sampler lets go.
                 let may_be_untouched = self.unsampled != Unsampled::Inject
                     && self.sampler.lets_unsampled_go()
                     && self.keep.is_empty()
                     && wish == Wish::None
-                    && !self.borders.exposure.filter_state
+                    && !self.exposure().filter_state
                     && !self.explain.as_ref().is_some_and(|header| says(request, header));
                 let is_enough = |carrier: &[u8]| self.propagators.is_unsampled(carrier);
                 match self.probe.look(request, may_be_untouched.then_some(is_enough)) {
@@ -97,13 +95,17 @@ impl Tracer {
         request: &impl RequestSource,
         mut headers: Option<Headers>,
         wish: Wish,
-        border: Border,
+        border: Option<Border>,
     ) -> Option<OpenSpan> {
-        if self.probe.decides_by_headers() {
-            border.disbelieve(headers.as_mut(), request);
-        }
-        let came = headers.as_ref().filter(|_| border.is_trusted());
-        let parent = came.and_then(|headers| self.propagators.extract(headers));
+        let parent = match border {
+            Some(border) if !border.is_trusted() => {
+                if self.probe.decides_by_headers() {
+                    border.disbelieve(headers.as_mut(), request);
+                }
+                None
+            }
+            _ => headers.as_ref().and_then(|headers| self.propagators.extract(headers)),
+        };
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
         let decision = self.decide(request, headers.as_ref(), trace_id, parent.as_ref(), wish);
         let sampling = match decision.recording {
@@ -147,13 +149,20 @@ impl Tracer {
             trace_state: decision.trace_state,
         };
         self.stats.count(Metric::Started, 1);
-        if let Some(known) = border.known(headers.as_ref()) {
+        let known = match border {
+            None => Some(headers.as_ref().into()),
+            Some(border) => border.known(headers.as_ref()),
+        };
+        if let Some(known) = known {
             self.propagators.inject(&context, parent.as_ref(), known, &mut self.changes);
         }
         self.expose(&context);
         let sampling = sampling?;
-        border.disbelieve(headers.as_mut(), request);
-        let links = self.links(border, headers.as_ref());
+        let mut links = Vec::new();
+        if let Some(border) = border {
+            border.disbelieve(headers.as_mut(), request);
+            links = self.links(border, headers.as_ref());
+        }
         let head = headers.map(|headers| self.head(&headers));
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
