@@ -72,6 +72,16 @@ pub enum Leaving {
     Strip,
 }
 
+impl Borders {
+    /// Whether all contexts come in and go on, and nobody is told.
+    #[must_use]
+    pub fn are_open(&self) -> bool {
+        self.incoming.others == Worth::Continue
+            && matches!(self.outgoing, Outgoing::Inject)
+            && self.exposure == Exposure::default()
+    }
+}
+
 impl Incoming {
     /// What the context of this request is worth. Costs a host call for each kind of trust that has to be asked for.
     pub fn worth(&self, request: &impl RequestSource) -> Worth {

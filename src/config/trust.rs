@@ -3,7 +3,7 @@
 use super::cursor::{Cursor, Object};
 use super::error::ConfigError;
 use super::sampler::rules::texts;
-use super::words::Words;
+use super::words::{Words, meaning};
 use crate::propagation::expose::Exposure;
 use crate::sampling::Pattern;
 use crate::trust::network::Network;
@@ -28,7 +28,7 @@ pub(super) fn read(envoy: &mut Object<'_>) -> Result<Option<Box<Borders>>, Confi
             read(&told, borders.get_or_insert_default())?;
         }
     }
-    Ok(borders)
+    Ok(borders.filter(|borders| !borders.are_open()))
 }
 
 /// What reads a key.
@@ -50,7 +50,9 @@ fn incoming(told: &Cursor<'_>, incoming: &mut Incoming) -> Result<(), ConfigErro
     if told.is_object() {
         return told.object(|told| by_caller(told, incoming));
     }
-    incoming.others = told.word(WORTHS, &[])?;
+    let worth = told.text().ok().and_then(|word| meaning(WORTHS, word));
+    incoming.others =
+        worth.ok_or_else(|| told.refuse("continue, restart, ignore; or an object with trusted"))?;
     Ok(())
 }
 
@@ -60,7 +62,8 @@ fn outgoing(told: &Cursor<'_>, outgoing: &mut Outgoing) -> Result<(), ConfigErro
         let clusters = told.object(|told| texts(&told.take_needed("strip_clusters")))?;
         Outgoing::StripClusters(clusters.into_iter().map(Pattern::new).collect())
     } else {
-        told.word(OUTGOING, &[])?()
+        let word = told.text().ok().and_then(|word| meaning(OUTGOING, word));
+        word.ok_or_else(|| told.refuse("inject, strip; or an object with strip_clusters"))?()
     };
     Ok(())
 }
