@@ -215,8 +215,13 @@ impl Tracer {
     #[inline] // Mostly nobody is.
     fn expose(&mut self, context: &SpanContext) {
         if self.exposure().filter_state {
-            self.exposed = Some(Exposed::new(context));
+            self.note_exposed(context);
         }
+    }
+
+    #[inline(never)]
+    fn note_exposed(&mut self, context: &SpanContext) {
+        self.exposed = Some(Exposed::new(context));
     }
 
     /// How requests to the collector are put on the wire.
