@@ -27,6 +27,7 @@ mod routes;
 mod sampler;
 mod shown;
 mod substitution;
+mod trust;
 mod value;
 mod words;
 
@@ -45,6 +46,7 @@ use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
+use crate::trust::Borders;
 use environment::Variables;
 
 /// A complete, valid configuration.
@@ -85,6 +87,8 @@ pub struct Config {
     pub span_kind: SpanKindSetting,
     /// `envoy.unsampled`.
     pub unsampled: Unsampled,
+    /// `envoy.incoming`, `envoy.outgoing`, `envoy.expose`.
+    pub borders: Option<Box<Borders>>,
     /// `envoy.details`, `envoy.start_time`.
     pub outcome: OutcomeConfig,
     /// `envoy.trace_telemetry_exports`.

@@ -51,6 +51,7 @@ pub mod shown;
 pub mod span;
 pub mod stats;
 pub mod tracer;
+pub mod trust;
 
 mod entry {
     use crate::filter::Filters;

@@ -302,7 +302,18 @@ impl Probe {
 
     /// The headers that somebody reads.
     pub fn all_headers(&self, request: &impl RequestSource) -> Headers {
-        Headers::select(request.headers(), &self.names)
+        self.selected(request.headers())
+    }
+
+    /// Those of all headers that somebody reads.
+    pub fn selected(&self, headers: HeaderMap) -> Headers {
+        Headers::select(headers, &self.names)
+    }
+
+    /// Whether the headers of each request have to be known before it is decided.
+    #[must_use]
+    pub fn decides_by_headers(&self) -> bool {
+        self.needs.headers == HeaderNeeds::All
     }
 
     /// What a sampler needs beside the parent: the headers of a request, Envoy's attributes in the order of the needs, the time.
@@ -311,7 +322,7 @@ impl Probe {
         request: &impl RequestSource,
         headers: Option<&'a Headers>,
     ) -> (Option<&'a Headers>, Vec<(&'static str, Vec<u8>)>, Option<Duration>) {
-        let headers = headers.filter(|_| self.needs.headers == HeaderNeeds::All);
+        let headers = headers.filter(|_| self.decides_by_headers());
         let attributes = self.needs.attributes.iter();
         let attributes = attributes.map(|name| (*name, request.attribute(name))).collect();
         let now = match self.needs.time {

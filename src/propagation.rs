@@ -10,6 +10,7 @@ pub mod datadog;
 pub mod google;
 pub mod jaeger;
 pub mod ottrace;
+pub mod expose;
 pub mod server_timing;
 mod text;
 pub mod trace_context;

@@ -169,10 +169,9 @@ impl OpenSpan {
         self.start.map(|start| now.saturating_sub(start.at))
     }
 
-    /// The same, and it has to do with these.
-    #[must_use]
-    pub fn linked(self, links: Vec<Link>) -> Self {
-        Self { links, ..self }
+    /// Notes that it has to do with these.
+    pub fn note_links(&mut self, links: Vec<Link>) {
+        self.links = links;
     }
 
     /// The context that the upstream gets.
@@ -180,6 +179,14 @@ impl OpenSpan {
     pub fn context(&self) -> &SpanContext {
         match &self.identity {
             Identity::One(context) | Identity::ServerAndClient { client: context, .. } => context,
+        }
+    }
+
+    /// The context of the span that the caller's request becomes.
+    #[must_use]
+    pub fn entry(&self) -> &SpanContext {
+        match &self.identity {
+            Identity::One(context) | Identity::ServerAndClient { server: context, .. } => context,
         }
     }
 
@@ -423,7 +430,7 @@ mod tests {
         assert_eq!(span.size(), base + 100, "headers that are still to be read");
         span.note_headers(RequestHead { headers: headers(50), protocol: RequestProtocol::Http });
         let links = [40, 50].map(|held| Link { context: context(held) });
-        span = span.linked(links.into());
+        span.note_links(links.into());
         span.note_response_headers(headers(60));
         let expected = 190 + 2 * size_of::<Link>() + headers(50).size() + headers(60).size();
         assert_eq!(span.size(), base + expected, "links, and the response's headers");

@@ -2,6 +2,7 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
+mod border;
 mod clock;
 mod end;
 mod keep;
@@ -14,6 +15,7 @@ pub use start::Started;
 
 use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
+use crate::context::SpanContext;
 use crate::envoy::headers::HeaderNames;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
@@ -26,6 +28,7 @@ use crate::otlp::request::Frame;
 use crate::outcome::OutcomeReader;
 use crate::probe::Probe;
 use crate::propagation::changes::Changes;
+use crate::propagation::expose::{Exposed, Exposure};
 use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
 use crate::sampling::limit::Limiter;
@@ -33,6 +36,7 @@ use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
+use crate::trust::Borders;
 use clock::UnixClock;
 use redirect::Redirected;
 use std::rc::Rc;
@@ -51,6 +55,8 @@ pub struct Tracer {
     force: Option<OperatorHeader>,
     explain: Option<OperatorHeader>,
     unsampled: Unsampled,
+    /// None where contexts come in and go on, and nobody is told.
+    borders: Option<Box<Borders>>,
     probe: Probe,
     conventions: Conventions,
     span_kind: SpanKindSetting,
@@ -69,6 +75,8 @@ pub struct Tracer {
     changes: Changes,
     /// Why the request that starts is kept or not, if an operator has asked.
     explanation: Option<String>,
+    /// What access logs have to be told of the current request.
+    exposed: Option<Exposed>,
     ids: IdGenerator,
     queue: Queue,
     exporter: Exporter,
@@ -127,12 +135,14 @@ impl Tracer {
             propagators,
             sampler,
             unsampled: config.unsampled,
+            borders: config.borders,
             conventions,
             span_kind: config.span_kind,
             telemetry_exports: config.telemetry_exports,
             attributes: Attributes::new(config.limits),
             changes: Changes::default(),
             explanation: None,
+            exposed: None,
             ids,
             queue: Queue::new(config.batch, Frame::new(resource)),
             health: CollectorHealth::new(&config.exporter),
@@ -190,6 +200,23 @@ impl Tracer {
     pub fn handle_not_called(&mut self, failure: Failure, now: Duration) {
         let attempt = self.exporter.handle_not_called(failure, now, self.ids.number());
         self.settle(attempt, Answer::Reset, now);
+    }
+
+    /// What access logs have to be told of the current request, if it has not been told: after each call that is about one.
+    pub fn take_exposed(&mut self) -> Option<Exposed> {
+        self.exposed.take()
+    }
+
+    /// Who is told of a request's trace beside.
+    fn exposure(&self) -> Exposure {
+        self.borders.as_ref().map_or_else(Exposure::default, |borders| borders.exposure)
+    }
+
+    #[inline] // Mostly nobody is.
+    fn expose(&mut self, context: &SpanContext) {
+        if self.exposure().filter_state {
+            self.exposed = Some(Exposed::new(context));
+        }
     }
 
     /// How requests to the collector are put on the wire.

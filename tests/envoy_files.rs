@@ -83,9 +83,11 @@ async fn start(file: &str, collector: Receiver) -> Result<Stage> {
 
 async fn edge() -> Result<()> {
     let stage = start("envoy/envoy.yaml", Receiver::start().await?).await?;
-    assert_eq!(client::get(stage.port(), "/a").await?.status, 200);
+    let (call, _) = from_caller("/a", "00");
+    assert_eq!(call.send(&client::Http::One, stage.port()).await?.status, 200);
     let spans = settled(&stage, 1).await?;
     assert_eq!(spans[0].resource_text("service.name").as_deref(), Some("edge"));
+    assert_eq!(spans[0].parent_id(), "", "strangers choose no trace, and not what is kept");
     Ok(())
 }
 
@@ -254,6 +256,12 @@ async fn access_log() -> Result<()> {
         let sent = stage.upstream.last().header("traceparent");
         assert_eq!(line["traceparent"], sent.as_str(), "{path}: what the service got");
         assert_eq!(line["start_time"], Value::Null, "{path}: {line}");
+        let parts = ["trace_id", "span_id", "trace_flags"].map(|key| line[key].as_str());
+        assert_eq!(
+            format!("00-{}", parts.map(Option::unwrap_or_default).join("-")),
+            sent,
+            "{path}"
+        );
         assert!(sent.ends_with(&format!("-{flags}")), "{path}: {sent}");
         assert_ne!(sent, parent, "{path}: it is the filter's own");
         assert_eq!(sent.contains(TRACE), !parent.is_empty(), "{path}: of the caller's trace");

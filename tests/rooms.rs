@@ -47,6 +47,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "semconv",
             "span",
             "stats",
+            "trust",
         ],
     ),
     (
@@ -62,6 +63,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "resource",
             "sampling",
             "semconv",
+            "trust",
         ],
     ),
     ("lifecycle", &["export", "stats"]),
@@ -71,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("span", &["context", "envoy", "id", "otlp", "semconv"]),
     ("sampling", &["context", "envoy", "id", "otlp", "probe", "semconv", "shown"]),
     ("propagation", &["context", "envoy", "id", "probe", "shown"]),
+    ("trust", &["probe", "propagation", "sampling"]),
     ("outcome", &["envoy", "probe", "sampling", "span"]),
     ("probe", &["envoy", "id"]),
     ("semconv", &["context", "envoy", "otlp"]),

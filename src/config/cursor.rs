@@ -163,6 +163,11 @@ impl<'a> Cursor<'a> {
         self.value.is_null()
     }
 
+    /// Whether this is an object.
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self.value, Value::Object(_))
+    }
+
     #[inline(never)] // As `opened`.
     pub(super) fn text(&self) -> Result<&'a str, ConfigError> {
         self.value.as_text().ok_or_else(|| self.refuse("a string"))

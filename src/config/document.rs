@@ -9,7 +9,7 @@ use super::value::{Value, boolean};
 use super::words::{Words, joined};
 use super::{
     Config, batch, exporter, instrumentation, keep, limits, outcome, propagator, resource, routes,
-    sampler,
+    sampler, trust,
 };
 use crate::batch::BatchLimits;
 use crate::envoy::expression::Compile;
@@ -20,6 +20,7 @@ use crate::propagation::Unsampled;
 use crate::sampling::Sampler;
 use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
+use crate::trust::Borders;
 use log::LevelFilter;
 
 /// The severities of OpenTelemetry's log data model. We log nothing that is fatal.
@@ -121,6 +122,7 @@ fn read_root(
         max_open_bytes: envoy.max_open_bytes,
         span_kind: envoy.span_kind,
         unsampled: envoy.unsampled,
+        borders: envoy.borders,
         outcome: envoy.outcome,
         telemetry_exports: envoy.telemetry_exports,
     })
@@ -154,6 +156,7 @@ struct EnvoyKey {
     span_kind: SpanKindSetting,
     max_open_bytes: usize,
     unsampled: Unsampled,
+    borders: Option<Box<Borders>>,
     outcome: OutcomeConfig,
     telemetry_exports: TelemetryExports,
     batch: BatchLimits,
@@ -167,11 +170,12 @@ fn envoy(
     http: &mut HttpConfig,
     variables: &mut Variables<'_>,
 ) -> Result<EnvoyKey, ConfigError> {
-    envoy.unsupported(&["incoming", "outgoing", "attributes", "semconv", "expose"]);
+    envoy.unsupported(&["attributes", "semconv"]);
     let cluster = exporter::cluster(envoy)?;
     let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &["server_and_client"])?;
     let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;
     let unsampled = propagator::unsampled(envoy)?;
+    let borders = trust::read(envoy)?;
     let mut outcome = outcome::read(envoy)?;
     let routes = routes::read(envoy, http, &mut outcome)?;
     instrumentation::redact_common_secrets(envoy, http)?;
@@ -188,6 +192,7 @@ fn envoy(
         span_kind: span_kind.unwrap_or(SpanKindSetting::Auto),
         max_open_bytes: max_open_bytes.unwrap_or(OPEN_BYTES),
         unsampled,
+        borders,
         outcome,
         telemetry_exports,
         batch,

@@ -290,11 +290,7 @@ fn what_this_version_does_not_support_is_called_by_its_name() {
             "instrumentation/development.general.http.",
             &["semconv"],
         ),
-        (
-            r#"{"envoy": {KEY}}"#,
-            "envoy.",
-            &["incoming", "outgoing", "attributes", "semconv", "expose"],
-        ),
+        (r#"{"envoy": {KEY}}"#, "envoy.", &["attributes", "semconv"]),
     ];
     for (document, path, keys) in cases {
         for key in keys {

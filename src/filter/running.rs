@@ -90,13 +90,22 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let started = tracer.start(&HostRequest { clock: self.clock, body });
         carry_out(started.changes, Map::Request);
-        (started.span, started.explanation)
+        let started = (started.span, started.explanation);
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
+        }
+        started
     }
 
     /// Starts a request that ends before it reached this filter.
     pub(super) fn start_late(&self) -> Option<OpenSpan> {
         let request = HostRequest { clock: self.clock, body: Body::Possible };
-        self.tracer.borrow_mut().start_late(&request)
+        let mut tracer = self.tracer.borrow_mut();
+        let span = tracer.start_late(&request);
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
+        }
+        span
     }
 
     /// Notes what a response says, and carries out what becomes of it.
@@ -104,6 +113,9 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let changes = tracer.respond(span, &HostResponse { clock: self.clock, part });
         carry_out(changes, source::map_of(part));
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
+        }
     }
 
     /// Notes the response's headers, if any is wanted.
@@ -119,6 +131,9 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         if let Some(mark) = tracer.end(span, &HostOutcome { clock: self.clock, callback }) {
             source::leave_mark(mark);
+        }
+        if let Some(exposed) = tracer.take_exposed() {
+            source::expose(&exposed);
         }
         if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
             host::set_tick_period(SOON);

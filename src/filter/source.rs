@@ -10,6 +10,7 @@ use crate::lifecycle::registry::UnixTime;
 use crate::otlp::gzip::Zlib;
 use crate::outcome::EndedRequest;
 use crate::probe::{Body, BucketName, RequestSource, ResponsePart, ResponseSource, Shared};
+use crate::propagation::expose::Exposed;
 use crate::tracer::Mark;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -78,6 +79,7 @@ impl RequestSource for HostRequest {
         self.body
     }
 
+    #[inline(never)] // Not with the path for each name.
     fn attribute(&self, name: &str) -> Vec<u8> {
         attribute(name)
     }
@@ -229,6 +231,14 @@ pub(super) fn leave_mark(mark: Mark) {
     let mut marks = attribute(MARKS);
     marks.extend(mark.to_bytes());
     host::set_property(MARKS, &marks);
+}
+
+/// Tells access logs of the current request, which print it by `%FILTER_STATE(wasm.otel_trace_id:PLAIN)%` and the like.
+#[inline(never)]
+pub(super) fn expose(exposed: &Exposed) {
+    for (name, value) in exposed.states() {
+        host::set_property(name, value);
+    }
 }
 
 /// The response's headers, in their callback.

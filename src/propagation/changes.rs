@@ -10,7 +10,7 @@ pub enum HeaderChange<'a> {
     /// It is replaced, or added.
     Replace(&'static str, &'a [u8]),
     /// It is removed.
-    Remove(&'static str),
+    Remove(&'a str),
 }
 
 /// Changes of headers, in the order in which they were decided.
@@ -33,6 +33,7 @@ struct Change {
 enum ChangeKind {
     Add,
     Replace,
+    /// One without a name here has it where values are.
     Remove,
 }
 
@@ -67,6 +68,12 @@ impl Changes {
         }
     }
 
+    /// A header that came goes.
+    pub fn remove_named(&mut self, name: &[u8]) {
+        self.text.extend_from_slice(name);
+        self.push("", ChangeKind::Remove);
+    }
+
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.text.clear();
@@ -82,6 +89,10 @@ impl Changes {
             match change.kind {
                 ChangeKind::Add => HeaderChange::Add(change.name, value),
                 ChangeKind::Replace => HeaderChange::Replace(change.name, value),
+                ChangeKind::Remove if change.name.is_empty() => {
+                    // Any other text is the name of no header.
+                    HeaderChange::Remove(std::str::from_utf8(value).unwrap_or_default())
+                }
                 ChangeKind::Remove => HeaderChange::Remove(change.name),
             }
         })
@@ -107,6 +118,7 @@ mod tests {
         changes.remove("d", Presence::Present);
         changes.set("e", b"", Presence::Unknown);
         changes.remove("f", Presence::Unknown);
+        changes.remove_named(b"uberctx-g");
         changes.set("g", b"333", Presence::Absent);
         let expected = [
             HeaderChange::Add("a", b"1"),
@@ -114,6 +126,7 @@ mod tests {
             HeaderChange::Remove("d"),
             HeaderChange::Replace("e", b""),
             HeaderChange::Remove("f"),
+            HeaderChange::Remove("uberctx-g"),
             HeaderChange::Add("g", b"333"),
         ];
         assert_eq!(changes.iter().collect::<Vec<_>>(), expected);

@@ -31,6 +31,7 @@ pub struct RequestHeaders<'a> {
     x_forwarded_for: &'a [u8],
     x_forwarded_host: &'a [u8],
     x_forwarded_proto: &'a [u8],
+    stranger: &'a [u8],
 }
 
 /// What a request's headers say that it is.
@@ -62,8 +63,12 @@ impl RequestProtocol {
 }
 
 impl<'a> RequestHeaders<'a> {
+    /// Whoever knows that the caller is not to be believed adds this to the headers, with the scheme of the connection: then no header
+    /// counts that tells where a request comes from, or what it was for. No client can send it.
+    pub const STRANGER: &'static str = ":stranger";
+
     /// The names that [`RequestHeaders::read`] looks for.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         ":method",
         ":path",
         ":authority",
@@ -74,6 +79,7 @@ impl<'a> RequestHeaders<'a> {
         "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-proto",
+        Self::STRANGER,
     ];
 
     /// Reads (name, value) pairs with lowercase names.
@@ -92,6 +98,7 @@ impl<'a> RequestHeaders<'a> {
                 b"x-forwarded-for" => Some(&mut request.x_forwarded_for),
                 b"x-forwarded-host" => Some(&mut request.x_forwarded_host),
                 b"x-forwarded-proto" => Some(&mut request.x_forwarded_proto),
+                b":stranger" => Some(&mut request.stranger),
                 _ => None,
             };
             if let Some(field) = field.filter(|field| field.is_empty()) {
@@ -101,6 +108,10 @@ impl<'a> RequestHeaders<'a> {
         let Target { scheme, authority, path, query } = Target::parse(request.path);
         (request.target_scheme, request.target_authority) = (scheme, authority);
         (request.path, request.query) = (path, query);
+        if !request.stranger.is_empty() {
+            (request.forwarded, request.x_forwarded_for) = (&[], &[]);
+            (request.x_forwarded_host, request.x_forwarded_proto) = (&[], &[]);
+        }
         request
     }
 
@@ -131,6 +142,9 @@ impl<'a> RequestHeaders<'a> {
     #[must_use]
     pub fn original(&self, forwarded: &Forwarded<'a>) -> Origin<'a> {
         let Origin { scheme, authority } = self.called();
+        if let Some(of_connection) = non_empty(self.stranger) {
+            return Origin { scheme: Cow::Borrowed(of_connection), authority };
+        }
         let told = forwarded.proto.as_deref().and_then(|told| self.believed(told));
         let told = told.or_else(|| self.believed(address::first_entry(self.x_forwarded_proto)));
         let host = (forwarded.host.clone())

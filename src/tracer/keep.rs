@@ -6,6 +6,7 @@ use crate::envoy::headers::Headers;
 use crate::outcome::{EndedRequest, first_look};
 use crate::probe::{BucketName, Presence, ResponsePart, ResponseSource, Shared};
 use crate::propagation::changes::Changes;
+use crate::propagation::expose;
 use crate::propagation::server_timing::{self, SERVER_TIMING, TRACE_RESPONSE};
 use crate::sampling::limit::Room;
 use crate::sampling::operator::FORCED;
@@ -50,6 +51,12 @@ impl Tracer {
                 let told = server_timing::kept(span.context(), caller);
                 self.changes.add(SERVER_TIMING, &told);
             }
+        }
+        if self.exposure().server_timing
+            && span.is_kept()
+            && response.part() != ResponsePart::Trailers
+        {
+            self.changes.add(SERVER_TIMING, &expose::server_timing(span.entry()));
         }
         &self.changes
     }
@@ -210,6 +217,7 @@ impl Tracer {
                 }
             }
             span.keep_by(Rc::clone(&rule.name));
+            self.expose(span.entry());
             self.stats.count(Metric::KeptByRule, span.spans());
             self.note_kept(span);
             if self.keep.whole_path().asks_callee {

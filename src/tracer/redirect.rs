@@ -80,7 +80,9 @@ impl Tracer {
         let (marks, _) = marks.as_chunks::<8>();
         let mut marks = marks.iter().map(|mark| Mark(u64::from_le_bytes(*mark)));
         let place = marks.find_map(|mark| self.redirected.iter().position(|it| it.mark == mark))?;
-        Some(self.redirected.remove(place).span)
+        let span = self.redirected.remove(place).span;
+        self.expose(span.entry());
+        Some(span)
     }
 
     fn give_up(&mut self, redirected: Redirected) {
@@ -90,6 +92,8 @@ impl Tracer {
         let start = span.start().map(|start| start.at).unwrap_or_default();
         let gone = Gone { at: start + Duration::from_nanos(outcome.duration) };
         self.finish(span, outcome, &gone);
+        // There is no request any more that an access log could tell of.
+        self.exposed = None;
     }
 
     /// Ends the spans whose second pass has not come in time: the first one's outcome is all there is.

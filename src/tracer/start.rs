@@ -3,6 +3,7 @@
 //! What becomes of the span is in `end`.
 
 use super::Tracer;
+use super::border::Border;
 use crate::context::{Decision, SpanContext, TraceFlags};
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
@@ -45,23 +46,28 @@ impl Tracer {
         self.explanation = None;
         let span = self.resume(request).or_else(|| {
             let wish = self.wish(request);
-            // A rule may keep what the sampler lets go.
-            let may_be_untouched = self.unsampled != Unsampled::Inject
-                && self.sampler.lets_unsampled_go()
-                && self.keep.is_empty()
-                && wish == Wish::None
-                && !self.explain.as_ref().is_some_and(|header| says(request, header));
-            let is_enough = |carrier: &[u8]| self.propagators.is_unsampled(carrier);
-            let headers = match self.probe.look(request, may_be_untouched.then_some(is_enough)) {
-                Look::Enough => {
-                    self.stats.count(Metric::Started, 1);
-                    return None;
+            let border = self.border(request);
+            let headers = if border.is_none() {
+                // A rule may keep what the sampler lets go.
+                let may_be_untouched = self.unsampled != Unsampled::Inject
+                    && self.sampler.lets_unsampled_go()
+                    && self.keep.is_empty()
+                    && wish == Wish::None
+                    && !self.exposure().filter_state
+                    && !self.explain.as_ref().is_some_and(|header| says(request, header));
+                let is_enough = |carrier: &[u8]| self.propagators.is_unsampled(carrier);
+                match self.probe.look(request, may_be_untouched.then_some(is_enough)) {
+                    Look::Enough => {
+                        self.stats.count(Metric::Started, 1);
+                        return None;
+                    }
+                    Look::NoCarrier => None,
+                    Look::Headers(headers) => Some(headers),
                 }
-                Look::NoCarrier => None,
-                Look::Headers(headers) => Some(headers),
+            } else {
+                Some(self.sweep(request))
             };
-            let parent = headers.as_ref().and_then(|headers| self.propagators.extract(headers));
-            let span = self.begin(request, headers, parent, wish)?;
+            let span = self.begin(request, headers, wish, border)?;
             let at = request.now();
             let unix = self.clock.at(at, || request.unix_time());
             Some(span.started(Start { unix, at }))
@@ -78,8 +84,8 @@ impl Tracer {
             if !is_told && !request.attribute("connection.tls_version").is_empty() {
                 headers.add(b":scheme", b"https");
             }
-            let parent = self.propagators.extract(&headers);
-            self.begin(request, Some(headers), parent, Wish::None)
+            let border = self.border(request);
+            self.begin(request, Some(headers), Wish::None, border)
         })
     }
 
@@ -87,16 +93,24 @@ impl Tracer {
     fn begin(
         &mut self,
         request: &impl RequestSource,
-        headers: Option<Headers>,
-        parent: Option<SpanContext>,
+        mut headers: Option<Headers>,
         wish: Wish,
+        border: Option<Border>,
     ) -> Option<OpenSpan> {
-        let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
-        let flags = match (&parent, &headers) {
+        let is_stranger = border.is_some_and(|border| !border.is_trusted());
+        let believed = headers.as_ref().filter(|_| !is_stranger);
+        let parent = believed.and_then(|headers| self.propagators.extract(headers));
+        let flags = match (&parent, believed) {
             (Some(parent), _) => parent.flags,
             (None, Some(headers)) => self.propagators.flags_of_new_trace(headers),
             (None, None) => TraceFlags::new_trace(),
         };
+        if let Some(border) = border
+            && self.probe.decides_by_headers()
+        {
+            border.disbelieve(headers.as_mut(), request);
+        }
+        let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
         let input = (trace_id, parent.as_ref(), flags.decision());
         let decision = self.decide(request, headers.as_ref(), input, wish);
         let sampling = match decision.recording {
@@ -113,9 +127,12 @@ impl Tracer {
         // What stays as it is needs no look at what it is.
         if is_untouched {
             self.stats.count(Metric::Started, 1);
+            if let Some(parent) = &parent {
+                self.expose(parent);
+            }
             return None;
         }
-        let headers = headers.or_else(|| {
+        let mut headers = headers.or_else(|| {
             let is_wanted = match sampling {
                 Some(Sampling::Undecided) => !self.probe.reads_late(request),
                 Some(_) => true,
@@ -136,13 +153,26 @@ impl Tracer {
             trace_state: decision.trace_state,
         };
         self.stats.count(Metric::Started, 1);
-        self.inject(&context, parent.as_ref(), headers.as_ref());
+        let known = match border {
+            None => Some(headers.as_ref().into()),
+            Some(border) => border.known(headers.as_ref()),
+        };
+        if let Some(known) = known {
+            self.propagators.inject(&context, parent.as_ref(), known, &mut self.changes);
+        }
+        self.expose(&context);
         let sampling = sampling?;
+        let mut links = Vec::new();
+        if let Some(border) = border {
+            border.disbelieve(headers.as_mut(), request);
+            links = self.links(border, headers.as_ref());
+        }
         let head = headers.map(|headers| self.head(&headers));
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
         let parent = parent.map(|parent| parent.span_id);
         let mut span = OpenSpan::new(Identity::One(context), parent, sampling, head);
+        span.note_links(links);
         if tells_caller {
             span = span.telling_caller();
         }
@@ -219,15 +249,6 @@ impl Tracer {
             }
         }
         decision
-    }
-
-    fn inject(
-        &mut self,
-        context: &SpanContext,
-        parent: Option<&SpanContext>,
-        headers: Option<&Headers>,
-    ) {
-        self.propagators.inject(context, parent, headers.into(), &mut self.changes);
     }
 
     pub(super) fn note_kept(&mut self, span: &OpenSpan) {

@@ -53,6 +53,8 @@ struct Request {
     marks: Vec<u8>,
     /// `connection.tls_version`.
     tls_version: &'static str,
+    /// Its other attributes.
+    attributes: Vec<(String, String)>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -67,6 +69,13 @@ impl Request {
         const PLAIN: [(&str, &str); 4] =
             [(":method", "GET"), (":path", "/"), (":authority", "shop"), (":scheme", "http")];
         Self::new(&[&PLAIN, headers].concat())
+    }
+}
+
+impl Request {
+    fn told(&self, name: &str) -> &str {
+        let known = self.attributes.iter().find(|(known, _)| known == name);
+        known.map_or("", |(_, value)| value)
     }
 }
 
@@ -103,7 +112,8 @@ impl RequestSource for Request {
         self.asked.borrow_mut().push(name.to_owned());
         match name {
             "connection.tls_version" => self.tls_version.into(),
-            _ => Vec::new(),
+            "connection.mtls" => vec![u8::from(self.told(name) == "true")],
+            _ => self.told(name).into(),
         }
     }
 
@@ -148,7 +158,8 @@ fn outcome(attributes: &[(&str, &str)]) -> Outcome {
         "xds.cluster_name",
         "xds.route_name",
     ];
-    let is_known = |name: &str| KNOWN.contains(&name) || name == "xds.listener_direction";
+    let of_connection = ["xds.listener_direction", "connection.mtls"];
+    let is_known = |name: &str| KNOWN.contains(&name) || of_connection.contains(&name);
     assert!(attributes.iter().all(|(name, _)| is_known(name)), "{attributes:?}");
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     Outcome {

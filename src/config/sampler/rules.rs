@@ -88,7 +88,7 @@ fn span_kinds(list: &Cursor<'_>) -> Result<Condition, ConfigError> {
 }
 
 #[inline(never)] // Read once: what makes the module smaller goes before what makes it faster.
-fn texts(list: &Cursor<'_>) -> Result<Vec<Box<str>>, ConfigError> {
+pub(in crate::config) fn texts(list: &Cursor<'_>) -> Result<Vec<Box<str>>, ConfigError> {
     let mut texts = Vec::new();
     for text in list.some_items()? {
         texts.push(text.text()?.into());

@@ -5,6 +5,7 @@ pub(super) mod agreement;
 mod documented;
 
 use super::{parse, with_variables};
+use crate::trust::network::Network;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -77,6 +78,16 @@ const BEYOND_A_SCHEMA: &[Beyond] = &[
         place: "tracer_provider.processors[0].batch.exporter.otlp_grpc.headers_list",
         breaks: |document| has_encoded_header(document, "otlp_grpc"),
         example: r#"{"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_grpc": {"headers_list": "a=%0a"}}}}]}}"#,
+    },
+    Beyond {
+        reason: "which bits of an address are zero",
+        place: "envoy.incoming.trusted.addresses[0]",
+        breaks: |document| {
+            let list = document.pointer("/envoy/incoming/trusted/addresses");
+            let mut texts = list.and_then(Value::as_array).into_iter().flatten().map(Value::as_str);
+            texts.any(|text| text.is_some_and(|text| Network::parse(text.as_bytes()).is_none()))
+        },
+        example: r#"{"envoy": {"incoming": {"trusted": {"addresses": ["10.0.0.1/8"]}}}}"#,
     },
     Beyond {
         reason: "what an expression is",

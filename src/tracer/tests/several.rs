@@ -439,8 +439,8 @@ fn a_span_may_have_two_sides_and_links() {
     let headers = [(":method", "GET"), (":authority", "shop"), (":scheme", "http")];
     let headers = Headers::select(HeaderMap::of(&headers), &names);
     let head = RequestHead { headers, protocol: RequestProtocol::Http };
-    let span = OpenSpan::new(identity, parent, Sampling::Kept, Some(head));
-    let span = span.linked(vec![Link { context: context(7, "b=2") }]);
+    let mut span = OpenSpan::new(identity, parent, Sampling::Kept, Some(head));
+    span.note_links(vec![Link { context: context(7, "b=2") }]);
     assert_eq!(span.context().span_id, context(3, "").span_id, "the upstream gets the client's");
     assert_eq!(span.spans(), 2);
     tracer.open = 2;

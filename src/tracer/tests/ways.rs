@@ -87,13 +87,14 @@ fn named(text: &str, own: [&str; 2]) -> String {
 /// What is seen of a request on its whole way.
 fn seen(case: &Case) -> BTreeMap<String, String> {
     let borrowed = |pairs: &[(String, String)]| -> Vec<(String, String)> { pairs.to_vec() };
-    let request = Request { headers: borrowed(&case.request), ..Request::default() };
+    let (headers, attributes) = (borrowed(&case.request), borrowed(&case.outcome));
+    let request = Request { headers, attributes, ..Request::default() };
     let mut tracer = tracer(&case.configuration);
     let started = tracer.start(&request);
     let (changes, span) = (changes(started.changes), started.span);
     let mut parts = changes
         .iter()
-        .find(|(name, _)| name == "traceparent")
+        .find(|(name, change)| name == "traceparent" && change != "remove")
         .iter()
         .flat_map(|(_, change)| change.split('-').skip(1))
         .map(str::to_owned)
@@ -164,6 +165,12 @@ fn seen(case: &Case) -> BTreeMap<String, String> {
         }
         for (key, value) in span.attributes() {
             see(&key, text(&value));
+        }
+        for link in &span.span.links {
+            let hex = |bytes: &[u8]| bytes.iter().map(|it| format!("{it:02x}")).collect::<String>();
+            let ids = format!("{} {}", hex(&link.trace_id), hex(&link.span_id));
+            let link = format!("{ids} {:x} {}", link.flags, link.trace_state);
+            see("link", link.trim_end().to_owned());
         }
     }
     let [trace, id] = &own;

@@ -29,12 +29,13 @@ impl Bootstrap {
         Self(serde_yaml_ng::from_str(&text)?).with_free_ports()
     }
 
-    /// The configuration for a test of the filter: `envoy/envoy.yaml`, with these ports behind it.
+    /// The configuration for a test of the filter: `envoy/envoy.yaml`, with these ports behind it. Callers are trusted.
     ///
     /// # Errors
     /// The file is not as it is expected to be.
     pub fn edge(upstream: u16, collector: u16) -> Result<Self> {
         let edge = Self::from_file("envoy/envoy.yaml")?;
+        let edge = edge.replace(r#", \"incoming\": \"restart\""#, "")?;
         let edge = edge.cluster("upstream", upstream)?.cluster("upstream_http2", upstream)?;
         edge.cluster("otel_collector", collector)
     }
@@ -349,6 +350,18 @@ impl Bootstrap {
                 "common_tls_context": tls_context(certificate),
             },
         });
+        Ok(self)
+    }
+
+    /// Has a listener that speaks TLS ask clients for a certificate, which they may leave out, and accept this one alone.
+    ///
+    /// # Errors
+    /// There is no such listener, or it does not speak TLS.
+    pub fn client_certificates(mut self, name: &str, accepted: &Certificate) -> Result<Self> {
+        let tls = self.in_listener(name, "/filter_chains/0/transport_socket/typed_config")?;
+        tls["require_client_certificate"] = json!(false);
+        tls["common_tls_context"]["validation_context"] =
+            json!({"trusted_ca": {"inline_string": accepted.chain}});
         Ok(self)
     }
 

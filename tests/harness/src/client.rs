@@ -138,7 +138,20 @@ impl Call {
     /// # Errors
     /// No whole reply comes back in time, or `localhost` does not have this certificate.
     pub async fn send_tls(&self, certificate: &Certificate, port: u16) -> Result<Reply> {
-        let reply = async { self.over(https::connect(certificate, port).await?, port).await };
+        self.send_tls_as(certificate, None, port).await
+    }
+
+    /// The same, with a client certificate.
+    ///
+    /// # Errors
+    /// As [`Call::send_tls`], or the client's certificate is refused.
+    pub async fn send_tls_as(
+        &self,
+        certificate: &Certificate,
+        own: Option<&Certificate>,
+        port: u16,
+    ) -> Result<Reply> {
+        let reply = async { self.over(https::connect(certificate, own, port).await?, port).await };
         tokio::time::timeout(PATIENCE, reply).await.context("no reply in time")?
     }
 

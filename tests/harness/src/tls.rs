@@ -54,13 +54,25 @@ impl Certificate {
 
     /// What a client needs to trust this certificate alone.
     pub(crate) fn client(&self, protocol: &str) -> Result<ClientConfig> {
+        self.client_with(protocol, None)
+    }
+
+    /// The same, and what it needs to have a certificate of its own.
+    pub(crate) fn client_with(&self, protocol: &str, own: Option<&Self>) -> Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.der.clone()))?;
-        let mut tls = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut tls = match own {
+            None => builder.with_no_client_auth(),
+            Some(own) => {
+                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes());
+                let key = key.map_err(|error| anyhow!("the key: {error}"))?;
+                builder.with_client_auth_cert(vec![CertificateDer::from(own.der.clone())], key)?
+            }
+        };
         tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         Ok(tls)
     }
