@@ -8,6 +8,7 @@ use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
 use crate::id::SpanId;
 use crate::otlp::{Link, Parent, SpanKind};
+use crate::sampling::operator::FORCED;
 use crate::semconv::Facts;
 use crate::semconv::grpc::StatusCode;
 use crate::semconv::request::RequestProtocol;
@@ -40,6 +41,8 @@ pub struct OpenSpan {
     untold: Option<SpanId>,
     /// Attributes that it will lack, since they were not held.
     dropped_attributes: u32,
+    /// Whether a pass before this one has gone on to an upstream.
+    is_upstream_asked: bool,
 }
 
 /// A request's headers, as far as they are held, and what they said that it is.
@@ -121,6 +124,7 @@ impl OpenSpan {
             is_callee_kept: false,
             untold: None,
             dropped_attributes: 0,
+            is_upstream_asked: false,
         }
     }
 
@@ -183,6 +187,15 @@ impl OpenSpan {
         }
     }
 
+    /// The id of its CLIENT span, if it is two.
+    #[must_use]
+    pub fn client(&self) -> Option<SpanId> {
+        match &self.identity {
+            Identity::One(_) => None,
+            Identity::ServerAndClient { client, .. } => Some(client.span_id),
+        }
+    }
+
     /// Whether it is certain that it is kept.
     #[must_use]
     pub fn sampling(&self) -> &Sampling {
@@ -204,6 +217,12 @@ impl OpenSpan {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         matches!(self.sampling, Sampling::Kept | Sampling::KeptBy(_))
+    }
+
+    /// Whether a rule on how it ended has kept it.
+    #[must_use]
+    pub fn is_kept_by_outcome(&self) -> bool {
+        matches!(&self.sampling, Sampling::KeptBy(rule) if rule.as_ref() != FORCED)
     }
 
     /// Adds to an explanation what rules have said so far.
@@ -233,27 +252,30 @@ impl OpenSpan {
         self.for_each_context(|context| context.trace_state = trace_state.clone());
     }
 
-    /// How many spans it becomes.
-    #[must_use]
-    pub fn spans(&self) -> usize {
-        match self.identity {
-            Identity::One(_) => 1,
-            Identity::ServerAndClient { .. } => 2,
-        }
+    /// Notes that a pass that has ended has gone on to an upstream.
+    pub fn note_upstream_asked(&mut self) {
+        self.is_upstream_asked = true;
     }
 
-    /// The spans that it becomes. `kind` is that of a single one.
-    pub fn parts(&self, kind: SpanKind) -> impl Iterator<Item = Part<'_>> {
+    /// The span that it becomes, and the CLIENT span below it: where it may be two, and an upstream was asked, by the last pass or by one
+    /// before. `kind` is that of a single one.
+    #[must_use]
+    pub fn parts(
+        &self,
+        kind: SpanKind,
+        is_upstream_asked: impl FnOnce() -> bool,
+    ) -> (Part<'_>, Option<Part<'_>>) {
         let parent = self.parent.map(Parent::Remote);
-        let (first, second) = match &self.identity {
+        match &self.identity {
             Identity::One(context) => (Part { kind, context, parent }, None),
             Identity::ServerAndClient { server, client } => {
                 let above = Some(Parent::Local(server.span_id));
                 let client = Part { kind: SpanKind::Client, context: client, parent: above };
-                (Part { kind: SpanKind::Server, context: server, parent }, Some(client))
+                let is_asked = self.is_upstream_asked || is_upstream_asked();
+                let server = Part { kind: SpanKind::Server, context: server, parent };
+                (server, is_asked.then_some(client))
             }
-        };
-        std::iter::once(first).chain(second)
+        }
     }
 
     /// What it has to do with beside its parent.

@@ -14,6 +14,7 @@ pub use start::Started;
 
 use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
+use crate::envoy::attributes::Detail;
 use crate::envoy::headers::HeaderNames;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
@@ -111,6 +112,11 @@ impl Tracer {
                 names.add(name);
             }
         }
+        let mut outcome = config.outcome;
+        if config.span_kind == SpanKindSetting::ServerAndClient {
+            // Whether it has a CLIENT span.
+            outcome.details = outcome.details.with(Detail::UpstreamAddress);
+        }
         Self {
             probe: Probe::new(needs, names),
             request_headers,
@@ -141,7 +147,7 @@ impl Tracer {
             open: 0,
             open_bytes: 0,
             redirected: Vec::new(),
-            outcomes: OutcomeReader::new(config.outcome),
+            outcomes: OutcomeReader::new(outcome),
             clock: UnixClock::default(),
         }
     }

@@ -54,6 +54,7 @@ const SPAN_KINDS: &Words<SpanKindSetting> = &[
     ("auto", SpanKindSetting::Auto),
     ("server", SpanKindSetting::Server),
     ("client", SpanKindSetting::Client),
+    ("server_and_client", SpanKindSetting::ServerAndClient),
 ];
 const PROCESSORS: &Words<()> = &[("batch", ())];
 
@@ -167,7 +168,7 @@ fn envoy(
 ) -> Result<EnvoyKey, ConfigError> {
     envoy.unsupported(&["incoming", "outgoing", "attributes", "semconv", "expose"]);
     let cluster = exporter::cluster(envoy)?;
-    let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &["server_and_client"])?;
+    let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &[])?;
     let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;
     let unsampled = propagator::unsampled(envoy)?;
     let mut outcome = outcome::read(envoy)?;

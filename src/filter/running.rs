@@ -90,6 +90,9 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let started = tracer.start(&HostRequest { clock: self.clock, body });
         carry_out(started.changes, Map::Request);
+        if let Some(client) = started.span.as_ref().and_then(OpenSpan::client) {
+            source::tell_client_span(client);
+        }
         (started.span, started.explanation)
     }
 

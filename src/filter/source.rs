@@ -5,7 +5,7 @@ use crate::envoy::expression::Expression;
 use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
 use crate::host::{self, Map};
-use crate::id::TraceId;
+use crate::id::{SpanId, TraceId, write_hex};
 use crate::lifecycle::registry::UnixTime;
 use crate::otlp::gzip::Zlib;
 use crate::outcome::EndedRequest;
@@ -229,6 +229,17 @@ pub(super) fn leave_mark(mark: Mark) {
     let mut marks = attribute(MARKS);
     marks.extend(mark.to_bytes());
     host::set_property(MARKS, &marks);
+}
+
+/// The state of a request that has a CLIENT span in the chain: that span's id, as it stands in the traceparent. A filter in the cluster can read
+/// it, since it has the same request; no caller can write it.
+const CLIENT_SPAN: &str = "otel_proxy_wasm_client";
+
+/// Tells a filter in the cluster that there is a CLIENT span.
+pub(super) fn tell_client_span(id: SpanId) {
+    let mut digits = [0; 16];
+    write_hex(id.as_bytes(), &mut digits);
+    host::set_property(CLIENT_SPAN, &digits);
 }
 
 /// The response's headers, in their callback.

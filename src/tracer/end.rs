@@ -11,6 +11,7 @@ use crate::otlp::cut::Cut;
 use crate::otlp::{Link, Span};
 use crate::outcome::EndedRequest;
 use crate::semconv::envoy::KEEP_RULE;
+use crate::semconv::facts::Sides;
 use crate::semconv::{Description, Facts};
 use crate::span::{OpenSpan, Part, Sampling};
 use crate::stats::Metric;
@@ -38,6 +39,7 @@ impl Tracer {
             self.finish(span, outcome, request);
             return None;
         }
+        span.note_upstream_asked();
         let mark = Mark(self.ids.number());
         self.open_bytes += span.size();
         self.redirected.push(Redirected { mark, span, values, since: None });
@@ -55,10 +57,18 @@ impl Tracer {
         if !span.is_kept() {
             return;
         }
-        self.open = self.open.saturating_sub(span.spans());
-        let facts = span.facts(outcome, &routes);
-        for part in span.parts(self.span_kind.kind(outcome.listener_direction)) {
-            self.queue(part, &span, &facts);
+        self.open = self.open.saturating_sub(1);
+        let mut facts = span.facts(outcome, &routes);
+        let kind = self.span_kind.kind(outcome.listener_direction);
+        let (first, client) = span.parts(kind, || outcome.has_asked_upstream());
+        if client.is_some() {
+            facts.sides = Sides::Apart;
+        }
+        self.queue(first, &span, &facts);
+        if let Some(client) = client {
+            self.stats.count(Metric::Sampled, 1);
+            self.stats.count(Metric::KeptByRule, usize::from(span.is_kept_by_outcome()));
+            self.queue(client, &span, &facts);
         }
     }
 

@@ -205,13 +205,13 @@ impl Tracer {
                 Room::Enough => {}
                 Room::Short => state = sampling::without_probability(state),
                 Room::None => {
-                    self.stats.count(Metric::LimitedOutcome, span.spans());
+                    self.stats.count(Metric::LimitedOutcome, 1);
                     return span.refuse();
                 }
             }
             span.keep_by(Rc::clone(&rule.name));
-            self.stats.count(Metric::KeptByRule, span.spans());
-            self.note_kept(span);
+            self.stats.count(Metric::KeptByRule, 1);
+            self.note_kept();
             if self.keep.whole_path().asks_callee {
                 shared.note_kept(span.context().trace_id);
             }
@@ -219,14 +219,16 @@ impl Tracer {
         span.set_trace_state(&state);
     }
 
-    /// Takes room for a span, where their number is limited.
+    /// Takes room for the spans of a request, where their number is limited.
     pub(super) fn room(&mut self, bucket: BucketName, now: Duration, shared: &dyn Shared) -> Room {
         let Some([head, outcome]) = &mut self.limiters else { return Room::Enough };
         let limiter = match bucket {
             BucketName::Head => head,
             BucketName::Outcome => outcome,
         };
-        limiter.take(now, |per_second, wanted| shared.take_spans(bucket, per_second, wanted))
+        limiter.take(self.span_kind.most_spans(), now, |per_second, wanted| {
+            shared.take_spans(bucket, per_second, wanted)
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::sampling::limit::Room;
 use crate::sampling::operator::{FORCED, OperatorHeader};
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
 use crate::semconv::start::StartingRequest;
-use crate::semconv::{RequestHeaders, TelemetryExports, telemetry};
+use crate::semconv::{RequestHeaders, SpanKindSetting, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Sampling, Start};
 use crate::stats::Metric;
 
@@ -131,28 +131,36 @@ impl Tracer {
             trace_state: decision.trace_state,
         };
         self.stats.count(Metric::Started, 1);
-        self.inject(&context, parent.as_ref(), headers.as_ref());
-        let sampling = sampling?;
+        let Some(sampling) = sampling else {
+            self.inject(&context, parent.as_ref(), headers.as_ref());
+            return None;
+        };
+        let client = self.client(&context);
+        self.inject(client.as_ref().unwrap_or(&context), parent.as_ref(), headers.as_ref());
+        let identity = match client {
+            None => Identity::One(context),
+            Some(client) => Identity::ServerAndClient { server: context, client },
+        };
         let head = headers.map(|headers| self.head(&headers));
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
         let parent = parent.map(|parent| parent.span_id);
-        let mut span = OpenSpan::new(Identity::One(context), parent, sampling, head);
+        let mut span = OpenSpan::new(identity, parent, sampling, head);
         if tells_caller {
             span = span.telling_caller();
         }
         if self.open_bytes + span.size() > self.max_open_bytes {
             if is_kept {
-                self.stats.count(Metric::Sampled, span.spans());
-                self.stats.count(Metric::DroppedOpenLimit, span.spans());
+                self.stats.count(Metric::Sampled, 1);
+                self.stats.count(Metric::DroppedOpenLimit, 1);
             } else {
-                self.stats.count(Metric::UndecidedOpenLimit, span.spans());
+                self.stats.count(Metric::UndecidedOpenLimit, 1);
             }
             return None;
         }
         self.open_bytes += span.size();
         if is_kept {
-            self.note_kept(&span);
+            self.note_kept();
         }
         Some(span)
     }
@@ -225,9 +233,16 @@ impl Tracer {
         self.propagators.inject(context, parent, headers.into(), &mut self.changes);
     }
 
-    pub(super) fn note_kept(&mut self, span: &OpenSpan) {
-        self.stats.count(Metric::Sampled, span.spans());
-        self.open += span.spans();
+    /// Counts the span of a request that is kept. Of its CLIENT span, if it gets one, that is known when it has ended.
+    pub(super) fn note_kept(&mut self) {
+        self.stats.count(Metric::Sampled, 1);
+        self.open += 1;
+    }
+
+    /// The context of the CLIENT span below this one, if it may become two spans.
+    fn client(&mut self, context: &SpanContext) -> Option<SpanContext> {
+        let is_two = self.span_kind == SpanKindSetting::ServerAndClient;
+        is_two.then(|| SpanContext { span_id: self.ids.span_id(), ..context.clone() })
     }
 
     /// Whether any of the response's headers becomes an attribute.

@@ -1,5 +1,6 @@
 //! Whole ways through the tracer: a table of single requests (`ways.txt`), and what needs more than one.
 
+mod both;
 mod delivery;
 mod keep;
 mod several;
