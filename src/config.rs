@@ -46,6 +46,7 @@ use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use environment::Variables;
+use std::time::Duration;
 
 /// A complete, valid configuration.
 #[derive(Debug)]
@@ -87,6 +88,8 @@ pub struct Config {
     pub unsampled: Unsampled,
     /// `envoy.details`, `envoy.start_time`.
     pub outcome: OutcomeConfig,
+    /// `envoy.long_streams`.
+    pub long_streams: Option<Duration>,
     /// `envoy.trace_telemetry_exports`.
     pub telemetry_exports: TelemetryExports,
 }

@@ -154,14 +154,19 @@ impl Conventions {
         configs.flat_map(|config| &config.response_captured_headers).map(String::as_str)
     }
 
-    /// Describes one side of a request: its attributes are added, the rest is returned.
+    /// Describes one side of a request, or one that is open: its attributes are added, the rest is returned.
     pub fn describe<'a>(
         &self,
         kind: SpanKind,
         facts: &Facts<'a>,
         attributes: &mut Attributes,
     ) -> Description<'a> {
-        stable::describe(kind, facts, &self.http, attributes)
+        let mut description = stable::describe(kind, facts, &self.http, attributes);
+        if facts.is_open {
+            attributes.string(envoy::STREAM_STATE, b"open");
+            description.name = [description.name.as_ref(), " (open)"].concat().into();
+        }
+        description
     }
 }
 

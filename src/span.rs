@@ -8,7 +8,6 @@ use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
 use crate::id::SpanId;
 use crate::otlp::{Link, Parent, SpanKind};
-use crate::sampling::operator::FORCED;
 use crate::semconv::Facts;
 use crate::semconv::grpc::StatusCode;
 use crate::semconv::request::RequestProtocol;
@@ -43,6 +42,14 @@ pub struct OpenSpan {
     dropped_attributes: u32,
     /// Whether a pass before this one has gone on to an upstream.
     is_upstream_asked: bool,
+    long_stream: LongStream,
+}
+
+/// Whether it was told that a request is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LongStream {
+    Untold,
+    Told,
 }
 
 /// A request's headers, as far as they are held, and what they said that it is.
@@ -101,6 +108,16 @@ pub struct Part<'a> {
     pub parent: Option<Parent>,
 }
 
+impl Identity {
+    /// The context that the upstream gets.
+    #[must_use]
+    pub fn for_upstream(&self) -> &SpanContext {
+        match self {
+            Self::One(context) | Self::ServerAndClient { client: context, .. } => context,
+        }
+    }
+}
+
 impl OpenSpan {
     /// The span of a request with these headers, if they were read. `parent` is the caller's span.
     #[must_use]
@@ -125,6 +142,7 @@ impl OpenSpan {
             untold: None,
             dropped_attributes: 0,
             is_upstream_asked: false,
+            long_stream: LongStream::Untold,
         }
     }
 
@@ -182,9 +200,7 @@ impl OpenSpan {
     /// The context that the upstream gets.
     #[must_use]
     pub fn context(&self) -> &SpanContext {
-        match &self.identity {
-            Identity::One(context) | Identity::ServerAndClient { client: context, .. } => context,
-        }
+        self.identity.for_upstream()
     }
 
     /// The id of its CLIENT span, if it is two.
@@ -219,12 +235,6 @@ impl OpenSpan {
         matches!(self.sampling, Sampling::Kept | Sampling::KeptBy(_))
     }
 
-    /// Whether a rule on how it ended has kept it.
-    #[must_use]
-    pub fn is_kept_by_outcome(&self) -> bool {
-        matches!(&self.sampling, Sampling::KeptBy(rule) if rule.as_ref() != FORCED)
-    }
-
     /// Adds to an explanation what rules have said so far.
     pub fn explain(&self, explanation: &mut String) {
         let (rule, name) = match &self.sampling {
@@ -255,6 +265,11 @@ impl OpenSpan {
     /// Notes that a pass that has ended has gone on to an upstream.
     pub fn note_upstream_asked(&mut self) {
         self.is_upstream_asked = true;
+    }
+
+    /// Notes that it is told that it is open. Gives whether that is news.
+    pub fn note_told_open(&mut self) -> bool {
+        std::mem::replace(&mut self.long_stream, LongStream::Told) == LongStream::Untold
     }
 
     /// The span that it becomes, and the CLIENT span below it: where it may be two, and an upstream was asked, by the last pass or by one

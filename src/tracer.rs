@@ -6,9 +6,11 @@ mod clock;
 mod end;
 mod keep;
 mod lifecycle;
+mod long_streams;
 mod redirect;
 mod start;
 
+pub use long_streams::LookAgain;
 pub use redirect::Mark;
 pub use start::Started;
 
@@ -74,6 +76,7 @@ pub struct Tracer {
     queue: Queue,
     exporter: Exporter,
     stats: Stats,
+    long_streams: Option<Duration>,
     /// Spans that have begun and not ended.
     open: usize,
     /// The bytes that they hold.
@@ -144,6 +147,7 @@ impl Tracer {
             health: CollectorHealth::new(&config.exporter),
             exporter: Exporter::new(config.exporter, zlib),
             stats: Stats::default(),
+            long_streams: config.long_streams,
             open: 0,
             open_bytes: 0,
             redirected: Vec::new(),

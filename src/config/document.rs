@@ -21,6 +21,7 @@ use crate::sampling::Sampler;
 use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
+use std::time::Duration;
 
 /// The severities of OpenTelemetry's log data model. We log nothing that is fatal.
 const LOG_LEVELS: &Words<LevelFilter> = &[
@@ -60,6 +61,8 @@ const PROCESSORS: &Words<()> = &[("batch", ())];
 
 /// What all requests of a worker that are under way may hold, unless it is configured: some thirty thousand usual ones.
 const OPEN_BYTES: usize = 32 << 20;
+/// The longest `long_streams`: a day.
+const MAX_MILLISECONDS: usize = 86_400_000;
 const MIN_OPEN_BYTES: usize = 64 << 10;
 /// Half of what a VM may have.
 const MAX_OPEN_BYTES: usize = 512 << 20;
@@ -121,6 +124,7 @@ fn read_root(
         span_kind: envoy.span_kind,
         unsampled: envoy.unsampled,
         outcome: envoy.outcome,
+        long_streams: envoy.long_streams,
         telemetry_exports: envoy.telemetry_exports,
     })
 }
@@ -154,6 +158,7 @@ struct EnvoyKey {
     max_open_bytes: usize,
     unsampled: Unsampled,
     outcome: OutcomeConfig,
+    long_streams: Option<Duration>,
     telemetry_exports: TelemetryExports,
     batch: BatchLimits,
     exporter: ExporterConfig,
@@ -174,6 +179,7 @@ fn envoy(
     let mut outcome = outcome::read(envoy)?;
     let routes = routes::read(envoy, http, &mut outcome)?;
     instrumentation::redact_common_secrets(envoy, http)?;
+    let long_streams = envoy.take_milliseconds("long_streams", 1000..=MAX_MILLISECONDS)?;
     let telemetry_exports = match envoy.take_bool("trace_telemetry_exports")? {
         Some(true) => TelemetryExports::Traced,
         Some(false) | None => TelemetryExports::LeftAlone,
@@ -188,6 +194,7 @@ fn envoy(
         max_open_bytes: max_open_bytes.unwrap_or(OPEN_BYTES),
         unsampled,
         outcome,
+        long_streams,
         telemetry_exports,
         batch,
         exporter,

@@ -7,6 +7,8 @@ use crate::otlp::attributes::Attributes;
 
 /// The name of the rule of `envoy.keep` that has kept a span.
 pub const KEEP_RULE: &str = "envoy.keep_rule";
+/// Says `open` of a request that has not ended.
+pub(super) const STREAM_STATE: &str = "envoy.stream_state";
 const CLUSTER_NAME: &str = "envoy.cluster_name";
 const REQUEST_ATTEMPT_COUNT: &str = "envoy.request_attempt_count";
 const RESPONSE_CODE_DETAILS: &str = "envoy.response_code_details";

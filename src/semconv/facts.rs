@@ -50,6 +50,8 @@ pub struct Facts<'a> {
     pub response_headers: &'a Headers,
     /// Whether one span tells of both of its sides.
     pub sides: Sides,
+    /// Whether it has not ended: how it will is not known.
+    pub is_open: bool,
 }
 
 /// The sides of a request: that to its caller, and that to its upstream.
@@ -125,6 +127,7 @@ impl<'a> Facts<'a> {
             request_headers,
             response_headers,
             sides: Sides::Together,
+            is_open: false,
         }
     }
 

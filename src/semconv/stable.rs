@@ -195,7 +195,9 @@ fn write_grpc<'a>(
         SpanKind::Client => &facts.called,
     };
     write_server(origin.server(), attributes);
-    attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
+    if !facts.is_open {
+        attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
+    }
     name
 }
 

@@ -10,6 +10,7 @@ use crate::otlp::attributes::Attributes;
 use crate::otlp::cut::Cut;
 use crate::otlp::{Link, Span};
 use crate::outcome::EndedRequest;
+use crate::sampling::operator::FORCED;
 use crate::semconv::envoy::KEEP_RULE;
 use crate::semconv::facts::Sides;
 use crate::semconv::{Description, Facts};
@@ -66,14 +67,20 @@ impl Tracer {
         }
         self.queue(first, &span, &facts);
         if let Some(client) = client {
-            self.stats.count(Metric::Sampled, 1);
-            self.stats.count(Metric::KeptByRule, usize::from(span.is_kept_by_outcome()));
+            self.count_another(&span);
             self.queue(client, &span, &facts);
         }
     }
 
+    /// Counts another span of a request that is kept.
+    pub(super) fn count_another(&mut self, span: &OpenSpan) {
+        self.stats.count(Metric::Sampled, 1);
+        let by_rule = matches!(span.sampling(), Sampling::KeptBy(rule) if rule.as_ref() != FORCED);
+        self.stats.count(Metric::KeptByRule, usize::from(by_rule));
+    }
+
     /// Queues a finished span. One that is too large for any batch is cut.
-    fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
+    pub(super) fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
         let Self { conventions, queue, attributes, .. } = self;
         let links = open.links();
         let describe = |attributes: &mut Attributes| {
@@ -121,7 +128,7 @@ fn finished<'a>(
         parent,
         links,
         dropped_links: 0,
-        kind,
+        kind: (!facts.is_open).then_some(kind),
         name: &description.name,
         start,
         end: start.saturating_add(facts.outcome.duration),

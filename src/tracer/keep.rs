@@ -87,16 +87,29 @@ impl Tracer {
         if !span.is_callee_kept() && response.shared().is_kept(span.context().trace_id) {
             span.note_callee_kept();
         }
+        let error = if is_error { Told::Certain } else { Told::No };
+        self.keep_if_certain(span, duration, error, response.now(), response.shared());
+    }
+
+    /// Keeps a request that has not ended if what it has taken, and whether it is an error, tell already that a rule will.
+    pub(super) fn keep_if_certain(
+        &mut self,
+        span: &mut OpenSpan,
+        duration: Duration,
+        error: Told,
+        now: Duration,
+        shared: &dyn Shared,
+    ) {
         let look = FirstLook {
             duration,
-            error: if is_error { Told::Certain } else { Told::No },
+            error,
             expression: Told::No,
             is_callee_kept: span.is_callee_kept(),
             later: Told::Maybe,
         };
         if let Some(rule) = self.keep.certain(look, randomness(span)) {
             let rule = Rc::clone(rule);
-            self.keep_by(span, &rule, response.now(), response.shared());
+            self.keep_by(span, &rule, now, shared);
         }
     }
 

@@ -111,7 +111,10 @@ impl Tracer {
         }
         let headers = headers.or_else(|| {
             let is_wanted = match sampling {
-                Some(Sampling::Undecided) => !self.probe.reads_late(request),
+                // Nobody reads them while it is open.
+                Some(Sampling::Undecided) => {
+                    self.long_streams.is_some() || !self.probe.reads_late(request)
+                }
                 Some(_) => true,
                 None => false,
             };
@@ -135,12 +138,11 @@ impl Tracer {
             self.inject(&context, parent.as_ref(), headers.as_ref());
             return None;
         };
-        let client = self.client(&context);
-        self.inject(client.as_ref().unwrap_or(&context), parent.as_ref(), headers.as_ref());
-        let identity = match client {
-            None => Identity::One(context),
-            Some(client) => Identity::ServerAndClient { server: context, client },
+        let identity = match self.span_kind {
+            SpanKindSetting::ServerAndClient => self.two(context),
+            _ => Identity::One(context),
         };
+        self.inject(identity.for_upstream(), parent.as_ref(), headers.as_ref());
         let head = headers.map(|headers| self.head(&headers));
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
@@ -239,10 +241,11 @@ impl Tracer {
         self.open += 1;
     }
 
-    /// The context of the CLIENT span below this one, if it may become two spans.
-    fn client(&mut self, context: &SpanContext) -> Option<SpanContext> {
-        let is_two = self.span_kind == SpanKindSetting::ServerAndClient;
-        is_two.then(|| SpanContext { span_id: self.ids.span_id(), ..context.clone() })
+    /// The identity of two spans, of which the first has this context.
+    #[inline(never)] // Mostly there is one.
+    fn two(&mut self, server: SpanContext) -> Identity {
+        let client = SpanContext { span_id: self.ids.span_id(), ..server.clone() };
+        Identity::ServerAndClient { server, client }
     }
 
     /// Whether any of the response's headers becomes an attribute.

@@ -3,6 +3,7 @@
 mod both;
 mod delivery;
 mod keep;
+mod long_streams;
 mod several;
 mod ways;
 

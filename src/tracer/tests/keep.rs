@@ -33,7 +33,7 @@ fn with_sampler(sampler: &str, keep: &str) -> String {
 }
 
 /// A tracer that has seen enough requests to know that their headers can be read later.
-fn warm(json: &str) -> Tracer {
+pub(super) fn warm(json: &str) -> Tracer {
     let mut tracer = tracer(json);
     for _ in 0..20 {
         let span = start(&mut tracer, &Request::get(&[]));
