@@ -373,7 +373,7 @@ mod tests {
             parent: None,
             links: &[],
             dropped_links: 0,
-            kind: SpanKind::Server,
+            kind: Some(SpanKind::Server),
             name,
             start: 0,
             end: 0,

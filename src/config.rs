@@ -48,6 +48,7 @@ use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use crate::trust::Borders;
 use environment::Variables;
+use std::time::Duration;
 
 /// A complete, valid configuration.
 #[derive(Debug)]
@@ -91,6 +92,8 @@ pub struct Config {
     pub borders: Option<Box<Borders>>,
     /// `envoy.details`, `envoy.start_time`.
     pub outcome: OutcomeConfig,
+    /// `envoy.long_streams`.
+    pub long_streams: Option<Duration>,
     /// `envoy.trace_telemetry_exports`.
     pub telemetry_exports: TelemetryExports,
 }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod metrics;
+mod open;
 mod process;
 mod root;
 mod running;

@@ -79,6 +79,12 @@ pub fn set_property(name: &str, value: &[u8]) {
     unsafe { abi::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }
 
+/// Has calls ask for another context of this VM from now on, until the callback ends: for a stream's attributes, in a callback of the root.
+pub fn act_for(context: u32) {
+    // SAFETY: it takes a number. Any status but success means that nothing has changed.
+    unsafe { abi::proxy_set_effective_context(context) };
+}
+
 /// Calls a function that the host has beyond the ABI, such as `compress`. None if there is no such function, or it fails.
 #[expect(clippy::must_use_candidate, reason = "some are called for what they do")]
 pub fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
@@ -271,6 +277,8 @@ mod abi {
         ) -> u32;
 
         pub(super) fn proxy_done() -> u32;
+
+        pub(super) fn proxy_set_effective_context(context_id: u32) -> u32;
 
         pub(super) fn proxy_call_foreign_function(
             name_data: *const u8,

@@ -71,8 +71,8 @@ pub struct Span<'a> {
     pub links: &'a [Link],
     /// How many more there were.
     pub dropped_links: u32,
-    /// Server or client.
-    pub kind: SpanKind,
+    /// Server or client; none within the proxy.
+    pub kind: Option<SpanKind>,
     /// The name.
     pub name: &'a str,
     /// Start, in nanoseconds since the Unix epoch.
@@ -101,6 +101,8 @@ const DROPPED_LINKS: u8 = wire::varint(14);
 const STATUS: u8 = wire::length_delimited(15);
 /// Field 16: its key takes two bytes.
 const FLAGS: [u8; 2] = [0x85, 0x01];
+/// `SPAN_KIND_INTERNAL`.
+const INTERNAL: u8 = 1;
 /// `Status { code: STATUS_CODE_ERROR }` as a whole.
 const STATUS_ERROR: [u8; 4] = [STATUS, 2, wire::varint(3), 2];
 
@@ -141,7 +143,7 @@ impl Span<'_> {
             wire::put_bytes(buffer, PARENT_SPAN_ID, parent.span_id().as_bytes());
         }
         wire::put_bytes(buffer, NAME, self.name.as_bytes());
-        buffer.extend_from_slice(&[KIND, self.kind as u8, START]);
+        buffer.extend_from_slice(&[KIND, self.kind.map_or(INTERNAL, |kind| kind as u8), START]);
         buffer.extend_from_slice(&self.start.to_le_bytes());
         buffer.push(END);
         buffer.extend_from_slice(&self.end.to_le_bytes());
@@ -243,7 +245,7 @@ mod tests {
                 parent: None,
                 links: &[],
                 dropped_links: u32::try_from(dropped).expect("a count"),
-                kind: SpanKind::Server,
+                kind: Some(SpanKind::Server),
                 name: "n",
                 start: 1,
                 end: 2,
@@ -300,7 +302,7 @@ mod tests {
                 },
             }).collect();
             let span = Span {
-                context: &context, parent, links: &links, dropped_links: 0, kind: SpanKind::Client, name: &name, start,
+                context: &context, parent, links: &links, dropped_links: 0, kind: Some(SpanKind::Client), name: &name, start,
                 end: start, attributes: &attributes, status: if error { SpanStatus::Error } else { SpanStatus::Unset },
             };
             let resource = [("service.name".to_owned(), AttributeValue::String("s".into()))];

@@ -65,6 +65,8 @@ pub enum SpanKindSetting {
     Server,
     /// Always CLIENT.
     Client,
+    /// SERVER, and CLIENT below it where an upstream is asked.
+    ServerAndClient,
 }
 
 impl SpanKindSetting {
@@ -74,16 +76,22 @@ impl SpanKindSetting {
     pub fn on(self, node: &Node) -> Self {
         match self {
             Self::Auto if node.is_istio_gateway() => Self::Server,
-            Self::Auto | Self::Server | Self::Client => self,
+            _ => self,
         }
     }
 
-    /// The kind of a span behind a listener of this direction.
+    /// How many spans a request may become.
+    #[must_use]
+    pub fn most_spans(self) -> u32 {
+        if self == Self::ServerAndClient { 2 } else { 1 }
+    }
+
+    /// The kind of a span behind a listener of this direction; of two spans, of the first.
     #[must_use]
     pub fn kind(self, direction: TrafficDirection) -> SpanKind {
         match (self, direction) {
             (Self::Client, _) | (Self::Auto, TrafficDirection::Outbound) => SpanKind::Client,
-            (Self::Server | Self::Auto, _) => SpanKind::Server,
+            (Self::Server | Self::Auto | Self::ServerAndClient, _) => SpanKind::Server,
         }
     }
 }
@@ -146,14 +154,19 @@ impl Conventions {
         configs.flat_map(|config| &config.response_captured_headers).map(String::as_str)
     }
 
-    /// Describes one side of a request: its attributes are added, the rest is returned.
+    /// Describes one side of a request, or one that is open: its attributes are added, the rest is returned.
     pub fn describe<'a>(
         &self,
         kind: SpanKind,
         facts: &Facts<'a>,
         attributes: &mut Attributes,
     ) -> Description<'a> {
-        stable::describe(kind, facts, &self.http, attributes)
+        let mut description = stable::describe(kind, facts, &self.http, attributes);
+        if facts.is_open {
+            attributes.string(envoy::STREAM_STATE, b"open");
+            description.name = [description.name.as_ref(), " (open)"].concat().into();
+        }
+        description
     }
 }
 
@@ -171,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_kind_follows_the_listener_unless_the_node_is_a_gateway() {
-        use SpanKindSetting::{Auto, Client, Server};
+        use SpanKindSetting::{Auto, Client, Server, ServerAndClient};
         use TrafficDirection::{Inbound, Outbound, Unspecified};
         const GATEWAY: &str = "router~10.0.0.1~gateway.istio-system~cluster.local";
         const SIDECAR: &str = "sidecar~10.0.0.1~cart.shop~cluster.local";
@@ -184,6 +197,7 @@ mod tests {
             (Client, GATEWAY, Inbound, SpanKind::Client, "said so"),
             (Client, SIDECAR, Inbound, SpanKind::Client, "said so"),
             (Server, SIDECAR, Outbound, SpanKind::Server, "said so"),
+            (ServerAndClient, SIDECAR, Outbound, SpanKind::Server, "the first of two"),
         ];
         for (setting, id, direction, expected, reason) in cases {
             let node = Node::of(&[("xds/node/id", id)]);

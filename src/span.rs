@@ -40,6 +40,16 @@ pub struct OpenSpan {
     untold: Option<SpanId>,
     /// Attributes that it will lack, since they were not held.
     dropped_attributes: u32,
+    /// Whether a pass before this one has gone on to an upstream.
+    is_upstream_asked: bool,
+    long_stream: LongStream,
+}
+
+/// Whether it was told that a request is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LongStream {
+    Untold,
+    Told,
 }
 
 /// A request's headers, as far as they are held, and what they said that it is.
@@ -98,6 +108,16 @@ pub struct Part<'a> {
     pub parent: Option<Parent>,
 }
 
+impl Identity {
+    /// The context that the upstream gets.
+    #[must_use]
+    pub fn for_upstream(&self) -> &SpanContext {
+        match self {
+            Self::One(context) | Self::ServerAndClient { client: context, .. } => context,
+        }
+    }
+}
+
 impl OpenSpan {
     /// The span of a request with these headers, if they were read. `parent` is the caller's span.
     #[must_use]
@@ -121,6 +141,8 @@ impl OpenSpan {
             is_callee_kept: false,
             untold: None,
             dropped_attributes: 0,
+            is_upstream_asked: false,
+            long_stream: LongStream::Untold,
         }
     }
 
@@ -177,8 +199,15 @@ impl OpenSpan {
     /// The context that the upstream gets.
     #[must_use]
     pub fn context(&self) -> &SpanContext {
+        self.identity.for_upstream()
+    }
+
+    /// The id of its CLIENT span, if it is two.
+    #[must_use]
+    pub fn client(&self) -> Option<SpanId> {
         match &self.identity {
-            Identity::One(context) | Identity::ServerAndClient { client: context, .. } => context,
+            Identity::One(_) => None,
+            Identity::ServerAndClient { client, .. } => Some(client.span_id),
         }
     }
 
@@ -240,27 +269,35 @@ impl OpenSpan {
         self.for_each_context(|context| context.trace_state = trace_state.clone());
     }
 
-    /// How many spans it becomes.
-    #[must_use]
-    pub fn spans(&self) -> usize {
-        match self.identity {
-            Identity::One(_) => 1,
-            Identity::ServerAndClient { .. } => 2,
-        }
+    /// Notes that a pass that has ended has gone on to an upstream.
+    pub fn note_upstream_asked(&mut self) {
+        self.is_upstream_asked = true;
     }
 
-    /// The spans that it becomes. `kind` is that of a single one.
-    pub fn parts(&self, kind: SpanKind) -> impl Iterator<Item = Part<'_>> {
+    /// Notes that it is told that it is open. Gives whether that is news.
+    pub fn note_told_open(&mut self) -> bool {
+        std::mem::replace(&mut self.long_stream, LongStream::Told) == LongStream::Untold
+    }
+
+    /// The span that it becomes, and the CLIENT span below it: where it may be two, and an upstream was asked, by the last pass or by one
+    /// before. `kind` is that of a single one.
+    #[must_use]
+    pub fn parts(
+        &self,
+        kind: SpanKind,
+        is_upstream_asked: impl FnOnce() -> bool,
+    ) -> (Part<'_>, Option<Part<'_>>) {
         let parent = self.parent.map(Parent::Remote);
-        let (first, second) = match &self.identity {
+        match &self.identity {
             Identity::One(context) => (Part { kind, context, parent }, None),
             Identity::ServerAndClient { server, client } => {
                 let above = Some(Parent::Local(server.span_id));
                 let client = Part { kind: SpanKind::Client, context: client, parent: above };
-                (Part { kind: SpanKind::Server, context: server, parent }, Some(client))
+                let is_asked = self.is_upstream_asked || is_upstream_asked();
+                let server = Part { kind: SpanKind::Server, context: server, parent };
+                (server, is_asked.then_some(client))
             }
-        };
-        std::iter::once(first).chain(second)
+        }
     }
 
     /// What it has to do with beside its parent.

@@ -7,15 +7,18 @@ mod clock;
 mod end;
 mod keep;
 mod lifecycle;
+mod long_streams;
 mod redirect;
 mod start;
 
+pub use long_streams::LookAgain;
 pub use redirect::Mark;
 pub use start::Started;
 
 use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
 use crate::context::SpanContext;
+use crate::envoy::attributes::Detail;
 use crate::envoy::headers::HeaderNames;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
@@ -81,6 +84,7 @@ pub struct Tracer {
     queue: Queue,
     exporter: Exporter,
     stats: Stats,
+    long_streams: Option<Duration>,
     /// Spans that have begun and not ended.
     open: usize,
     /// The bytes that they hold.
@@ -119,6 +123,11 @@ impl Tracer {
                 names.add(name);
             }
         }
+        let mut outcome = config.outcome;
+        if config.span_kind == SpanKindSetting::ServerAndClient {
+            // Whether it has a CLIENT span.
+            outcome.details = outcome.details.with(Detail::UpstreamAddress);
+        }
         Self {
             probe: Probe::new(needs, names),
             request_headers,
@@ -148,10 +157,11 @@ impl Tracer {
             health: CollectorHealth::new(&config.exporter),
             exporter: Exporter::new(config.exporter, zlib),
             stats: Stats::default(),
+            long_streams: config.long_streams,
             open: 0,
             open_bytes: 0,
             redirected: Vec::new(),
-            outcomes: OutcomeReader::new(config.outcome),
+            outcomes: OutcomeReader::new(outcome),
             clock: UnixClock::default(),
         }
     }

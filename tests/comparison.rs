@@ -11,6 +11,7 @@ use harness::client::{self, Call, Http};
 use harness::{Bootstrap, Receiver, Span, Stage, free_port};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::task::JoinSet;
 
 /// Who traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -227,6 +228,27 @@ async fn envoys_own_tracer_alone_has_a_span_for_each_try() -> Result<()> {
         };
         let spans = stage.collector.wait_for_spans(first + second).await?;
         assert_eq!(spans.len(), first + second, "{tracer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_a_stream_that_is_open_the_filter_alone_tells() -> Result<()> {
+    for tracer in BOTH {
+        let long_streams = r#"{"envoy": {"long_streams": 1000}}"#;
+        let stage = Stage::start(|edge| tracer.on(edge.filter("ingress", long_streams)?)).await?;
+        let port = stage.port();
+        let mut stream = JoinSet::new();
+        stream.spawn(async move { Call::get("/events").send(&Http::One, port).await });
+        let seen = || async { (!stage.upstream.seen().is_empty()).then_some(()) };
+        harness::wait_for("the stream to begin", seen).await?;
+        // Another request's span comes while the stream is open.
+        requests(&stage, 1).await?;
+        let expected = if tracer == Tracer::Filter { 2 } else { 1 };
+        let spans = stage.collector.wait_for_spans(expected).await?;
+        assert_eq!(spans.len(), expected, "{tracer:?}: {spans:#?}");
+        stream.shutdown().await;
+        stage.collector.wait_for_spans(expected + 1).await?;
     }
     Ok(())
 }

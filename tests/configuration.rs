@@ -40,7 +40,6 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
             r#"{"envoy": {"keep": [{"condition": "response.code =="}]}}"#,
             "envoy.keep[0].condition: found a string; accepted: a CEL expression over Envoy's attributes",
         ),
-        (r#"{"envoy": {"span_kind": "server_and_client"}}"#, "envoy.span_kind: "),
         (r#"{"envoy": {"cluster": 5}}"#, "envoy.cluster: found a number; accepted: "),
         (r#"{"sampler": {}}"#, r#"unknown key "sampler"; accepted: "#),
         ("{", "not JSON"),

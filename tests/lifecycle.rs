@@ -53,7 +53,7 @@ async fn every_case(version: &str, http: Http, configuration: &str) -> Result<()
         requests += 1;
         assert_eq!(reply.status, case.reply, "HTTP/{version}, {}", case.reason);
         let span = only_span(&stage, case.reason).await.context(case.reason)?;
-        cases::check(&case, version, &span);
+        cases::check(&case, version, &span, case.attempts);
         let stats = stage.at_rest(requests).await?;
         assert_eq!(stats["span.sampled"], requests, "HTTP/{version}, {}", case.reason);
         assert_eq!(stats["exporter.span.exported"], requests, "HTTP/{version}, {}", case.reason);

@@ -22,6 +22,7 @@ use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use crate::trust::Borders;
 use log::LevelFilter;
+use std::time::Duration;
 
 /// The severities of OpenTelemetry's log data model. We log nothing that is fatal.
 const LOG_LEVELS: &Words<LevelFilter> = &[
@@ -55,11 +56,14 @@ const SPAN_KINDS: &Words<SpanKindSetting> = &[
     ("auto", SpanKindSetting::Auto),
     ("server", SpanKindSetting::Server),
     ("client", SpanKindSetting::Client),
+    ("server_and_client", SpanKindSetting::ServerAndClient),
 ];
 const PROCESSORS: &Words<()> = &[("batch", ())];
 
 /// What all requests of a worker that are under way may hold, unless it is configured: some thirty thousand usual ones.
 const OPEN_BYTES: usize = 32 << 20;
+/// The longest `long_streams`: a day.
+const MAX_MILLISECONDS: usize = 86_400_000;
 const MIN_OPEN_BYTES: usize = 64 << 10;
 /// Half of what a VM may have.
 const MAX_OPEN_BYTES: usize = 512 << 20;
@@ -124,6 +128,7 @@ fn read_root(
         unsampled: envoy.unsampled,
         borders: envoy.borders,
         outcome: envoy.outcome,
+        long_streams: envoy.long_streams,
         telemetry_exports: envoy.telemetry_exports,
     })
 }
@@ -158,6 +163,7 @@ struct EnvoyKey {
     unsampled: Unsampled,
     borders: Option<Box<Borders>>,
     outcome: OutcomeConfig,
+    long_streams: Option<Duration>,
     telemetry_exports: TelemetryExports,
     batch: BatchLimits,
     exporter: ExporterConfig,
@@ -172,13 +178,14 @@ fn envoy(
 ) -> Result<EnvoyKey, ConfigError> {
     envoy.unsupported(&["attributes", "semconv"]);
     let cluster = exporter::cluster(envoy)?;
-    let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &["server_and_client"])?;
+    let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &[])?;
     let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;
     let unsampled = propagator::unsampled(envoy)?;
     let borders = trust::read(envoy)?;
     let mut outcome = outcome::read(envoy)?;
     let routes = routes::read(envoy, http, &mut outcome)?;
     instrumentation::redact_common_secrets(envoy, http)?;
+    let long_streams = envoy.take_milliseconds("long_streams", 1000..=MAX_MILLISECONDS)?;
     let telemetry_exports = match envoy.take_bool("trace_telemetry_exports")? {
         Some(true) => TelemetryExports::Traced,
         Some(false) | None => TelemetryExports::LeftAlone,
@@ -194,6 +201,7 @@ fn envoy(
         unsampled,
         borders,
         outcome,
+        long_streams,
         telemetry_exports,
         batch,
         exporter,

@@ -140,6 +140,7 @@ fn every_key_is_read() {
     let details = Details::NONE.with(Detail::RouteName).with(Detail::ClusterName);
     assert_eq!(config.outcome, OutcomeConfig { details, start_time: StartTime::Request });
     assert_eq!(config.max_spans_per_second, Some(500));
+    assert_eq!(config.long_streams, Some(Duration::from_secs(30)));
     let header = |header: &Option<OperatorHeader>| header.clone().map(|it| (it.name, it.secret));
     let force = ("x-force".into(), (*b"a secret of its own").into());
     assert_eq!(header(&config.force), Some(force));

@@ -182,6 +182,14 @@ impl Outcome<'_> {
         matches!(self.interruption(), Some("UT" | "UMSDR" | "DT" | MAX_DURATION_TIMEOUT))
     }
 
+    /// Whether an upstream was asked: there was an attempt, and it was not the only one and without a host. While it waits for its
+    /// connection, the number alone tells of it.
+    #[must_use]
+    pub fn has_asked_upstream(&self) -> bool {
+        let has_begun = self.request_attempt_count > 0 || !self.upstream_address.is_empty();
+        has_begun && !(self.request_attempt_count < 2 && self.response_flags.has_no_host())
+    }
+
     /// Whether Envoy goes on with another request on behalf of this one.
     #[must_use]
     pub fn is_internal_redirect(&self) -> bool {

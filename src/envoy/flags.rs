@@ -53,6 +53,12 @@ impl ResponseFlags {
         self.names().any(|name| name == "NR")
     }
 
+    /// Whether an attempt ended before a host of the cluster was asked: none was healthy, or a circuit breaker was open.
+    #[must_use]
+    pub fn has_no_host(self) -> bool {
+        !self.is_empty() && self.names().any(|name| matches!(name, "UH" | "UO"))
+    }
+
     /// Whether the caller is the one who ended the request.
     #[must_use]
     pub fn left_by_caller(self) -> bool {
@@ -87,12 +93,15 @@ mod tests {
             assert_eq!(flags.interruption(), Some(*name), "before all that follow");
             let caller = ["DC", "DR"].contains(name);
             assert_eq!(flags.left_by_caller(), caller, "{name}");
+            let no_host = ["UH", "UO"].contains(name);
+            assert_eq!(ResponseFlags::from_bits(bit(name)).has_no_host(), no_host, "{name}");
         }
         for name in NAMES.iter().filter(|name| !order.contains(name)) {
             let flags = ResponseFlags::from_bits(bit(name));
             assert_eq!(flags.interruption(), None, "{name} interrupts nothing");
             assert!(!flags.is_empty() && !flags.left_by_caller(), "{name}");
             assert_eq!(flags.has_no_route(), *name == "NR", "{name}");
+            assert!(!flags.has_no_host(), "{name}");
         }
         assert!(ResponseFlags::default().is_empty(), "none");
     }

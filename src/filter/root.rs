@@ -105,14 +105,14 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         if let Some(running) = &self.running
-            && running.tick() == Release::Now
+            && running.tick(self.id) == Release::Now
         {
             host::done();
         }
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(self.running.clone())))
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(id, self.running.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::metrics::Metrics;
+use super::open::{Open, OpenStreams};
 use super::process::{self, Unsent};
 use super::source::{self, Clock, HostOutcome, HostRequest, HostResponse, LastCallback};
 use crate::export::ExportCall;
@@ -15,6 +16,7 @@ use crate::propagation::changes::{Changes, HeaderChange};
 use crate::span::OpenSpan;
 use crate::tracer::Tracer;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How often a worker looks for work.
@@ -36,6 +38,8 @@ pub struct Running {
     unsent: Unsent,
     registration: RefCell<Registration>,
     stage: Cell<Stage>,
+    /// Where streams that last are told of.
+    open: Option<OpenStreams>,
 }
 
 /// How far a filter is in its life.
@@ -74,6 +78,7 @@ impl Running {
         // The host may tell a filter to go before its first tick: others must know of this one by then.
         process::change_filters(|table| (Some(registration.enter(table)), ()));
         Self {
+            open: tracer.long_streams().map(OpenStreams::new),
             tracer: RefCell::new(tracer),
             clock,
             metrics: Metrics::define(),
@@ -126,6 +131,22 @@ impl Running {
         }
     }
 
+    /// Says of a request of this stream context that it has started: to filters in the cluster, and to the root, if it may have to tell of it.
+    #[inline(never)] // What each request has is not here.
+    pub(super) fn announce(&self, span: &OpenSpan, context: u32) -> Option<Rc<Open>> {
+        if let Some(client) = span.client() {
+            source::tell_client_span(client);
+        }
+        self.open.as_ref().map(|open| open.add(context, self.clock.now()))
+    }
+
+    /// The root need not reach a request any more.
+    pub(super) fn forget(&self, request: &Open) {
+        if let Some(open) = &self.open {
+            open.remove(request);
+        }
+    }
+
     /// Ends a request, in this callback.
     pub(super) fn end(&self, span: OpenSpan, callback: LastCallback) {
         let mut tracer = self.tracer.borrow_mut();
@@ -140,8 +161,25 @@ impl Running {
         }
     }
 
-    /// The root looks for work.
-    pub(super) fn tick(&self) -> Release {
+    /// Tells of the requests that have lasted long. The root has this id.
+    fn tell_open(&self, open: &OpenStreams, root: u32) {
+        // Headers can't be read, as in the last callback.
+        let request = HostOutcome { clock: self.clock, callback: LastCallback::Drop };
+        open.tell(self.clock.now(), &mut |context, span| {
+            host::act_for(context);
+            let again = self.tracer.borrow_mut().tell_open(span, &request);
+            host::act_for(root);
+            again
+        });
+    }
+
+    /// The root of this id looks for work.
+    pub(super) fn tick(&self, root: u32) -> Release {
+        if let Some(open) = &self.open
+            && self.stage.get() == Stage::Serves
+        {
+            self.tell_open(open, root);
+        }
         if self.next_tick.replace(NextTick::Usual) == NextTick::Soon {
             host::set_tick_period(TICK);
         }

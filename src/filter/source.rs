@@ -5,7 +5,7 @@ use crate::envoy::expression::Expression;
 use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
 use crate::host::{self, Map};
-use crate::id::TraceId;
+use crate::id::{SpanId, TraceId};
 use crate::lifecycle::registry::UnixTime;
 use crate::otlp::gzip::Zlib;
 use crate::outcome::EndedRequest;
@@ -239,6 +239,16 @@ pub(super) fn expose(exposed: &Exposed) {
     for (name, value) in exposed.states() {
         host::set_property(name, value);
     }
+}
+
+/// The state of a request that has a CLIENT span in the chain: that span's id, as it stands in the traceparent. A filter in the cluster can read
+/// it, since it has the same request; no caller can write it.
+const CLIENT_SPAN: &str = "otel_proxy_wasm_client";
+
+/// Tells a filter in the cluster that there is a CLIENT span.
+pub(super) fn tell_client_span(id: SpanId) {
+    let digits = format!("{:016x}", u64::from_be_bytes(*id.as_bytes()));
+    host::set_property(CLIENT_SPAN, digits.as_bytes());
 }
 
 /// The response's headers, in their callback.

@@ -1,5 +1,6 @@
 //! The stream contexts: a request starts, is answered, ends.
 
+use super::open::Open;
 use super::running::Running;
 use super::source::LastCallback;
 use crate::host::{self, Map};
@@ -17,6 +18,10 @@ pub(super) struct Stream {
     state: StreamState,
     /// Why it is kept or not, if an operator has asked and was not told.
     explanation: Option<String>,
+    /// In the host.
+    id: u32,
+    /// Where its span is between callbacks, if the root can reach it.
+    open: Option<Rc<Open>>,
 }
 
 /// The header that tells an operator why a request is kept or not.
@@ -26,16 +31,52 @@ const EXPLANATION: &str = "x-otel-sampling";
 enum StreamState {
     /// The request's headers were not seen.
     Created,
-    /// The request may be kept.
+    /// The request may be kept, and its span is here.
     Started(Box<OpenSpan>),
-    /// Nothing is left to do.
+    /// Nothing is left to do here.
     Done,
 }
 
 impl Stream {
-    /// That of a request under this filter, none if it is disabled.
-    pub(super) fn new(running: Option<Rc<Running>>) -> Self {
-        Self { running, state: StreamState::Created, explanation: None }
+    /// That of a request under this filter, none if it is disabled; of this id in the host.
+    pub(super) fn new(id: u32, running: Option<Rc<Running>>) -> Self {
+        Self { running, state: StreamState::Created, explanation: None, id, open: None }
+    }
+
+    /// Leaves the span where the root can reach it, or takes it back.
+    fn swap(&mut self) {
+        if self.open.is_some() {
+            self.swap_with_root();
+        }
+    }
+
+    #[inline(never)] // Mostly the root can reach none.
+    fn swap_with_root(&mut self) {
+        let Some(open) = &self.open else { return };
+        self.state = match std::mem::replace(&mut self.state, StreamState::Done) {
+            StreamState::Started(span) => {
+                open.span.replace(Some(span));
+                StreamState::Done
+            }
+            other => open.span.take().map_or(other, StreamState::Started),
+        };
+    }
+
+    /// Takes the span back for good.
+    fn take_back(&mut self) {
+        if self.open.is_some() {
+            self.take_from_root();
+        }
+    }
+
+    #[inline(never)] // As the swap.
+    fn take_from_root(&mut self) {
+        if let (Some(running), Some(open)) = (&self.running, self.open.take()) {
+            running.forget(&open);
+            if let Some(span) = open.span.take() {
+                self.state = StreamState::Started(span);
+            }
+        }
     }
 }
 
@@ -48,12 +89,17 @@ impl HttpContext for Stream {
             let started = |span| StreamState::Started(Box::new(span));
             let (span, explanation) = running.start(body);
             self.state = span.map_or(StreamState::Done, started);
+            if let StreamState::Started(span) = &self.state {
+                self.open = running.announce(span, self.id);
+            }
             self.explanation = explanation;
         }
+        self.swap();
         Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.swap();
         if let (Some(running), StreamState::Started(span)) = (&self.running, &mut self.state) {
             let part =
                 if end_of_stream { ResponsePart::HeadersOnly } else { ResponsePart::Headers };
@@ -66,17 +112,21 @@ impl HttpContext for Stream {
             }
             host::add_header(Map::Response, EXPLANATION, explanation.as_bytes());
         }
+        self.swap();
         Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        self.swap();
         if let (Some(running), StreamState::Started(span)) = (&self.running, &mut self.state) {
             running.respond(span, ResponsePart::Trailers);
         }
+        self.swap();
         Action::Continue
     }
 
     fn on_log(&mut self) {
+        self.take_back();
         let Some(running) = &self.running else { return };
         match std::mem::replace(&mut self.state, StreamState::Done) {
             StreamState::Started(span) => running.end(*span, LastCallback::Log),
@@ -93,6 +143,7 @@ impl HttpContext for Stream {
 impl Drop for Stream {
     /// HTTP/3 requests end without the access log's callback.
     fn drop(&mut self) {
+        self.take_back();
         if let (Some(running), StreamState::Started(span)) =
             (&self.running, std::mem::replace(&mut self.state, StreamState::Done))
         {

@@ -131,7 +131,7 @@ mod tests {
             parent: Some(Parent::Remote(context.span_id)),
             links: &links,
             dropped_links: 0,
-            kind: SpanKind::Client,
+            kind: Some(SpanKind::Client),
             name,
             start: 1,
             end: 2,

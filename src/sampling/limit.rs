@@ -38,12 +38,15 @@ impl Limiter {
         Self { per_second, left: 0, refused_at: None }
     }
 
-    /// Takes room for a span. `now` is the time since any fixed moment; `take` takes as many from the bucket as there are, up to a number.
-    pub fn take(&mut self, now: Duration, take: impl FnOnce(u32, u32) -> u32) -> Room {
-        if self.left == 0 {
-            self.left = take(self.per_second, self.per_second.div_ceil(PARTS));
+    /// Takes room for the spans of a request. `now` is the time since any fixed moment; `take` takes as many from the bucket as there are, up
+    /// to a number.
+    pub fn take(&mut self, spans: u32, now: Duration, take: impl FnOnce(u32, u32) -> u32) -> Room {
+        if self.left < spans {
+            // What does not do for one stays for the next.
+            let wanted = self.per_second.div_ceil(PARTS).max(spans - self.left);
+            self.left += take(self.per_second, wanted);
         }
-        let Some(left) = self.left.checked_sub(1) else {
+        let Some(left) = self.left.checked_sub(spans) else {
             self.refused_at = Some(now);
             return Room::None;
         };
@@ -137,19 +140,36 @@ mod tests {
         let mut limiter = Limiter::new(100);
         let mut asked = Vec::new();
         for _ in 0..4 {
-            let room = limiter.take(START, |per_second, wanted| {
+            let room = limiter.take(1, START, |per_second, wanted| {
                 asked.push((per_second, wanted));
                 wanted
             });
             assert_eq!(room, Room::Enough);
         }
         assert_eq!(asked, [(100, 2), (100, 2)]);
-        assert_eq!(limiter.take(START, |_, _| 0), Room::None);
+        assert_eq!(limiter.take(1, START, |_, _| 0), Room::None);
         let soon = START + Duration::from_millis(999);
-        assert_eq!(limiter.take(soon, |_, wanted| wanted), Room::Short, "not for all");
+        assert_eq!(limiter.take(1, soon, |_, wanted| wanted), Room::Short, "not for all");
         let later = START + Duration::from_secs(1);
-        assert_eq!(limiter.take(later, |_, wanted| wanted), Room::Enough, "that was long ago");
-        assert_eq!(Limiter::new(1).take(START, |_, wanted| wanted), Room::Enough, "one at least");
+        assert_eq!(limiter.take(1, later, |_, wanted| wanted), Room::Enough, "that was long ago");
+        assert_eq!(
+            Limiter::new(1).take(1, START, |_, wanted| wanted),
+            Room::Enough,
+            "one at least"
+        );
+    }
+
+    #[test]
+    fn a_request_may_take_two() {
+        let mut limiter = Limiter::new(100);
+        assert_eq!(limiter.take(2, START, |_, wanted| wanted), Room::Enough);
+        assert_eq!(limiter.take(2, START, |_, _| 1), Room::None, "one is not enough");
+        let later = START + UNKNOWN_FOR;
+        let asked = limiter.take(2, later, |_, wanted| wanted);
+        assert_eq!((asked, limiter.left), (Room::Enough, 1), "with the one that was left");
+        let mut small = Limiter::new(1);
+        assert_eq!(small.take(2, START, |_, _| 1), Room::None, "a limit of one a second");
+        assert_eq!(small.take(2, later, |_, _| 1), Room::Enough, "is two in two seconds");
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 #[must_use]
 pub fn of(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     match facts.rpc {
+        _ if facts.is_open => None,
         Some(rpc) => of_grpc(kind, facts, rpc.status),
         None => of_http(kind, facts),
     }

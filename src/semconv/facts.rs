@@ -48,6 +48,19 @@ pub struct Facts<'a> {
     pub request_headers: &'a Headers,
     /// The response's headers that were asked for.
     pub response_headers: &'a Headers,
+    /// Whether one span tells of both of its sides.
+    pub sides: Sides,
+    /// Whether it has not ended: how it will is not known.
+    pub is_open: bool,
+}
+
+/// The sides of a request: that to its caller, and that to its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    /// One span tells of both.
+    Together,
+    /// Each has a span.
+    Apart,
 }
 
 /// A gRPC call.
@@ -113,6 +126,8 @@ impl<'a> Facts<'a> {
             outcome,
             request_headers,
             response_headers,
+            sides: Sides::Together,
+            is_open: false,
         }
     }
 

@@ -60,7 +60,7 @@ pub(super) fn describe<'a>(
         attributes.string(ERROR_TYPE, error.as_bytes());
     }
     write_peer(kind, facts, attributes);
-    envoy::write(&facts.outcome, attributes);
+    envoy::write(kind, facts, attributes);
     let [of_request, of_response] = match facts.rpc {
         Some(_) => [RPC_REQUEST_METADATA, RPC_RESPONSE_METADATA],
         None => [HTTP_REQUEST_HEADER, HTTP_RESPONSE_HEADER],
@@ -195,7 +195,9 @@ fn write_grpc<'a>(
         SpanKind::Client => &facts.called,
     };
     write_server(origin.server(), attributes);
-    attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
+    if !facts.is_open {
+        attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
+    }
     name
 }
 

@@ -10,7 +10,9 @@ use crate::otlp::attributes::Attributes;
 use crate::otlp::cut::Cut;
 use crate::otlp::{Link, Span};
 use crate::outcome::EndedRequest;
+use crate::sampling::operator::FORCED;
 use crate::semconv::envoy::KEEP_RULE;
+use crate::semconv::facts::Sides;
 use crate::semconv::{Description, Facts};
 use crate::span::{OpenSpan, Part, Sampling};
 use crate::stats::Metric;
@@ -38,6 +40,7 @@ impl Tracer {
             self.finish(span, outcome, request);
             return None;
         }
+        span.note_upstream_asked();
         let mark = Mark(self.ids.number());
         self.open_bytes += span.size();
         self.redirected.push(Redirected { mark, span, values, since: None });
@@ -55,15 +58,29 @@ impl Tracer {
         if !span.is_kept() {
             return;
         }
-        self.open = self.open.saturating_sub(span.spans());
-        let facts = span.facts(outcome, &routes);
-        for part in span.parts(self.span_kind.kind(outcome.listener_direction)) {
-            self.queue(part, &span, &facts);
+        self.open = self.open.saturating_sub(1);
+        let mut facts = span.facts(outcome, &routes);
+        let kind = self.span_kind.kind(outcome.listener_direction);
+        let (first, client) = span.parts(kind, || outcome.has_asked_upstream());
+        if client.is_some() {
+            facts.sides = Sides::Apart;
+        }
+        self.queue(first, &span, &facts);
+        if let Some(client) = client {
+            self.count_another(&span);
+            self.queue(client, &span, &facts);
         }
     }
 
+    /// Counts another span of a request that is kept.
+    pub(super) fn count_another(&mut self, span: &OpenSpan) {
+        self.stats.count(Metric::Sampled, 1);
+        let by_rule = matches!(span.sampling(), Sampling::KeptBy(rule) if rule.as_ref() != FORCED);
+        self.stats.count(Metric::KeptByRule, usize::from(by_rule));
+    }
+
     /// Queues a finished span. One that is too large for any batch is cut.
-    fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
+    pub(super) fn queue(&mut self, part: Part<'_>, open: &OpenSpan, facts: &Facts<'_>) {
         let Self { conventions, queue, attributes, .. } = self;
         let links = open.links();
         let describe = |attributes: &mut Attributes| {
@@ -111,7 +128,7 @@ fn finished<'a>(
         parent,
         links,
         dropped_links: 0,
-        kind,
+        kind: (!facts.is_open).then_some(kind),
         name: &description.name,
         start,
         end: start.saturating_add(facts.outcome.duration),

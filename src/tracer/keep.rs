@@ -94,16 +94,29 @@ impl Tracer {
         if !span.is_callee_kept() && response.shared().is_kept(span.context().trace_id) {
             span.note_callee_kept();
         }
+        let error = if is_error { Told::Certain } else { Told::No };
+        self.keep_if_certain(span, duration, error, response.now(), response.shared());
+    }
+
+    /// Keeps a request that has not ended if what it has taken, and whether it is an error, tell already that a rule will.
+    pub(super) fn keep_if_certain(
+        &mut self,
+        span: &mut OpenSpan,
+        duration: Duration,
+        error: Told,
+        now: Duration,
+        shared: &dyn Shared,
+    ) {
         let look = FirstLook {
             duration,
-            error: if is_error { Told::Certain } else { Told::No },
+            error,
             expression: Told::No,
             is_callee_kept: span.is_callee_kept(),
             later: Told::Maybe,
         };
         if let Some(rule) = self.keep.certain(look, randomness(span)) {
             let rule = Rc::clone(rule);
-            self.keep_by(span, &rule, response.now(), response.shared());
+            self.keep_by(span, &rule, now, shared);
         }
     }
 
@@ -212,14 +225,14 @@ impl Tracer {
                 Room::Enough => {}
                 Room::Short => state = sampling::without_probability(state),
                 Room::None => {
-                    self.stats.count(Metric::LimitedOutcome, span.spans());
+                    self.stats.count(Metric::LimitedOutcome, 1);
                     return span.refuse();
                 }
             }
             span.keep_by(Rc::clone(&rule.name));
             self.expose(span.entry());
-            self.stats.count(Metric::KeptByRule, span.spans());
-            self.note_kept(span);
+            self.stats.count(Metric::KeptByRule, 1);
+            self.note_kept();
             if self.keep.whole_path().asks_callee {
                 shared.note_kept(span.context().trace_id);
             }
@@ -227,14 +240,16 @@ impl Tracer {
         span.set_trace_state(&state);
     }
 
-    /// Takes room for a span, where their number is limited.
+    /// Takes room for the spans of a request, where their number is limited.
     pub(super) fn room(&mut self, bucket: BucketName, now: Duration, shared: &dyn Shared) -> Room {
         let Some([head, outcome]) = &mut self.limiters else { return Room::Enough };
         let limiter = match bucket {
             BucketName::Head => head,
             BucketName::Outcome => outcome,
         };
-        limiter.take(now, |per_second, wanted| shared.take_spans(bucket, per_second, wanted))
+        limiter.take(self.span_kind.most_spans(), now, |per_second, wanted| {
+            shared.take_spans(bucket, per_second, wanted)
+        })
     }
 }
 

@@ -8,14 +8,14 @@ use crate::context::{Decision, SpanContext, TraceFlags};
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
-use crate::probe::{Body, BucketName, Look, Needed, RequestSource};
+use crate::probe::{Body, BucketName, Known, Look, Needed, RequestSource};
 use crate::propagation::Unsampled;
 use crate::propagation::changes::Changes;
 use crate::sampling::limit::Room;
 use crate::sampling::operator::{FORCED, OperatorHeader};
 use crate::sampling::{self, Recording, SamplingDecision, SamplingInput};
 use crate::semconv::start::StartingRequest;
-use crate::semconv::{RequestHeaders, TelemetryExports, telemetry};
+use crate::semconv::{RequestHeaders, SpanKindSetting, TelemetryExports, telemetry};
 use crate::span::{Identity, OpenSpan, Sampling, Start};
 use crate::stats::Metric;
 
@@ -134,7 +134,10 @@ impl Tracer {
         }
         let mut headers = headers.or_else(|| {
             let is_wanted = match sampling {
-                Some(Sampling::Undecided) => !self.probe.reads_late(request),
+                // Nobody reads them while it is open.
+                Some(Sampling::Undecided) => {
+                    self.long_streams.is_some() || !self.probe.reads_late(request)
+                }
                 Some(_) => true,
                 None => false,
             };
@@ -157,11 +160,16 @@ impl Tracer {
             None => Some(headers.as_ref().into()),
             Some(border) => border.known(headers.as_ref()),
         };
-        if let Some(known) = known {
-            self.propagators.inject(&context, parent.as_ref(), known, &mut self.changes);
-        }
         self.expose(&context);
-        let sampling = sampling?;
+        let Some(sampling) = sampling else {
+            self.inject(&context, parent.as_ref(), known);
+            return None;
+        };
+        let identity = match self.span_kind {
+            SpanKindSetting::ServerAndClient => self.two(context),
+            _ => Identity::One(context),
+        };
+        self.inject(identity.for_upstream(), parent.as_ref(), known);
         let mut links = Vec::new();
         if let Some(border) = border {
             border.disbelieve(headers.as_mut(), request);
@@ -171,23 +179,23 @@ impl Tracer {
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
         let parent = parent.map(|parent| parent.span_id);
-        let mut span = OpenSpan::new(Identity::One(context), parent, sampling, head);
+        let mut span = OpenSpan::new(identity, parent, sampling, head);
         span.note_links(links);
         if tells_caller {
             span = span.telling_caller();
         }
         if self.open_bytes + span.size() > self.max_open_bytes {
             if is_kept {
-                self.stats.count(Metric::Sampled, span.spans());
-                self.stats.count(Metric::DroppedOpenLimit, span.spans());
+                self.stats.count(Metric::Sampled, 1);
+                self.stats.count(Metric::DroppedOpenLimit, 1);
             } else {
-                self.stats.count(Metric::UndecidedOpenLimit, span.spans());
+                self.stats.count(Metric::UndecidedOpenLimit, 1);
             }
             return None;
         }
         self.open_bytes += span.size();
         if is_kept {
-            self.note_kept(&span);
+            self.note_kept();
         }
         Some(span)
     }
@@ -251,9 +259,28 @@ impl Tracer {
         decision
     }
 
-    pub(super) fn note_kept(&mut self, span: &OpenSpan) {
-        self.stats.count(Metric::Sampled, span.spans());
-        self.open += span.spans();
+    fn inject(
+        &mut self,
+        context: &SpanContext,
+        parent: Option<&SpanContext>,
+        known: Option<Known<'_>>,
+    ) {
+        if let Some(known) = known {
+            self.propagators.inject(context, parent, known, &mut self.changes);
+        }
+    }
+
+    /// Counts the span of a request that is kept. Of its CLIENT span, if it gets one, that is known when it has ended.
+    pub(super) fn note_kept(&mut self) {
+        self.stats.count(Metric::Sampled, 1);
+        self.open += 1;
+    }
+
+    /// The identity of two spans, of which the first has this context.
+    #[inline(never)] // Mostly there is one.
+    fn two(&mut self, server: SpanContext) -> Identity {
+        let client = SpanContext { span_id: self.ids.span_id(), ..server.clone() };
+        Identity::ServerAndClient { server, client }
     }
 
     /// Whether any of the response's headers becomes an attribute.

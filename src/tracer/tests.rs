@@ -1,7 +1,9 @@
 //! Whole ways through the tracer: a table of single requests (`ways.txt`), and what needs more than one.
 
+mod both;
 mod delivery;
 mod keep;
+mod long_streams;
 mod several;
 mod ways;
 

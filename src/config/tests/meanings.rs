@@ -50,6 +50,7 @@ fn words_of_the_key_envoy() {
         ("\"auto\"", SpanKindSetting::Auto),
         ("\"server\"", SpanKindSetting::Server),
         ("\"client\"", SpanKindSetting::Client),
+        ("\"server_and_client\"", SpanKindSetting::ServerAndClient),
     ];
     for (word, kind) in kinds {
         assert_eq!(of_envoy(&format!("\"span_kind\": {word}")).span_kind, kind, "{word}");

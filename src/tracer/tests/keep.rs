@@ -33,7 +33,7 @@ fn with_sampler(sampler: &str, keep: &str) -> String {
 }
 
 /// A tracer that has seen enough requests to know that their headers can be read later.
-fn warm(json: &str) -> Tracer {
+pub(super) fn warm(json: &str) -> Tracer {
     let mut tracer = tracer(json);
     for _ in 0..20 {
         let span = start(&mut tracer, &Request::get(&[]));
@@ -445,7 +445,7 @@ fn both_sides_of_a_request_are_kept() {
     let identity = Identity::ServerAndClient { server: unsampled(2), client: unsampled(3) };
     let head = RequestHead { headers: Headers::default(), protocol: RequestProtocol::Http };
     let open = OpenSpan::new(identity, None, Sampling::Undecided, Some(head));
-    tracer.end(open, &outcome(&[("response.code", "500")]));
+    tracer.end(open, &outcome(&[("response.code", "500"), ("upstream.address", "10.0.0.2:80")]));
     let counted = counters(&mut tracer);
     let expected = KEPT.map(|(name, _)| (name, 2));
     assert_eq!(counted, expected);

@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// All spans that are there.
-fn spans(tracer: &mut Tracer) -> Vec<Span> {
+pub(super) fn spans(tracer: &mut Tracer) -> Vec<Span> {
     next_request(tracer, Duration::ZERO);
     next_request(tracer, Duration::from_mins(1)).unwrap_or_default()
 }
@@ -442,9 +442,8 @@ fn a_span_may_have_two_sides_and_links() {
     let mut span = OpenSpan::new(identity, parent, Sampling::Kept, Some(head));
     span.note_links(vec![Link { context: context(7, "b=2") }]);
     assert_eq!(span.context().span_id, context(3, "").span_id, "the upstream gets the client's");
-    assert_eq!(span.spans(), 2);
-    tracer.open = 2;
-    tracer.end(span, &outcome(&[("response.code", "404")]));
+    tracer.open = 1;
+    tracer.end(span, &outcome(&[("response.code", "404"), ("upstream.address", "10.0.0.2:80")]));
     assert_eq!((tracer.held().open, tracer.held().queued), (0, 2));
     let spans = spans(&mut tracer);
     let [server, client] = spans.as_slice() else { panic!("two spans: {spans:?}") };

@@ -159,6 +159,7 @@ impl Upstream {
             }
             "large" => text("x".repeat(usize::try_from(number)?)),
             "echo" => text(body),
+            "events" => events(),
             "redirect" => redirect(&request)?,
             _ => text("hello"),
         })
@@ -194,6 +195,20 @@ fn text(text: impl Into<Bytes>) -> Response<Body> {
     let plain = HeaderValue::from_static("text/plain");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
+}
+
+/// An event, and then nothing more for as long as the client stays.
+fn events() -> Response<Body> {
+    let mut response = Response::new(stalled(b"data: hello\n\n"));
+    let events = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, events);
+    response
+}
+
+/// A body that never ends.
+fn stalled(first: &'static [u8]) -> Body {
+    let frames = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(first)))]);
+    BodyExt::boxed(StreamBody::new(frames.chain(futures_util::stream::pending())))
 }
 
 fn status(code: u16) -> Response<Body> {
@@ -245,10 +260,7 @@ fn grpc(method: &str) -> Response<Body> {
         response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
         response
     } else if method == "Stall" {
-        let message = Ok(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0])));
-        let frames = futures_util::stream::iter([message]);
-        let stalled = frames.chain(futures_util::stream::pending());
-        Response::new(BodyExt::boxed(StreamBody::new(stalled)))
+        Response::new(stalled(&[0, 0, 0, 0, 0]))
     } else {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from(code));

@@ -50,7 +50,7 @@ async fn every_span_comes_out_of_the_collector_as_it_must_be() -> Result<()> {
             assert_eq!(spans.len(), so_far, "HTTP/{version}, {}: one span", case.reason);
             let span = spans.pop().context("the latest")?;
             conventions::check(&span);
-            cases::check(&case, version, &span);
+            cases::check(&case, version, &span, case.attempts);
         }
         let requests = u64::try_from(cases_over(&http).count())?;
         let stats = stage.at_rest(requests).await?;
