@@ -9,7 +9,7 @@ use super::value::{Value, boolean};
 use super::words::{Words, joined};
 use super::{
     Config, batch, exporter, instrumentation, keep, limits, outcome, propagator, resource, routes,
-    sampler,
+    sampler, semconv,
 };
 use crate::batch::BatchLimits;
 use crate::envoy::expression::Compile;
@@ -19,7 +19,7 @@ use crate::outcome::OutcomeConfig;
 use crate::propagation::Unsampled;
 use crate::sampling::Sampler;
 use crate::semconv::route::Routes;
-use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
+use crate::semconv::{HttpConfig, Semconv, SpanKindSetting, TelemetryExports};
 use log::LevelFilter;
 
 /// The severities of OpenTelemetry's log data model. We log nothing that is fatal.
@@ -116,6 +116,7 @@ fn read_root(
         exporter: envoy.exporter,
         http,
         routes: envoy.routes,
+        semconv: envoy.semconv,
         max_open_bytes: envoy.max_open_bytes,
         span_kind: envoy.span_kind,
         unsampled: envoy.unsampled,
@@ -149,6 +150,7 @@ fn tracer_provider<'a>(
 /// What `envoy` says, and the processor, of which it says a part.
 struct EnvoyKey {
     routes: Routes,
+    semconv: Semconv,
     span_kind: SpanKindSetting,
     max_open_bytes: usize,
     unsampled: Unsampled,
@@ -165,13 +167,14 @@ fn envoy(
     http: &mut HttpConfig,
     variables: &mut Variables<'_>,
 ) -> Result<EnvoyKey, ConfigError> {
-    envoy.unsupported(&["incoming", "outgoing", "attributes", "semconv", "expose"]);
+    envoy.unsupported(&["incoming", "outgoing", "attributes", "expose"]);
     let cluster = exporter::cluster(envoy)?;
     let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &["server_and_client"])?;
     let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;
     let unsampled = propagator::unsampled(envoy)?;
     let mut outcome = outcome::read(envoy)?;
     let routes = routes::read(envoy, http, &mut outcome)?;
+    let semconv = semconv::read(envoy, &mut outcome)?;
     instrumentation::redact_common_secrets(envoy, http)?;
     let telemetry_exports = match envoy.take_bool("trace_telemetry_exports")? {
         Some(true) => TelemetryExports::Traced,
@@ -183,6 +186,7 @@ fn envoy(
     })?;
     Ok(EnvoyKey {
         routes,
+        semconv,
         span_kind: span_kind.unwrap_or(SpanKindSetting::Auto),
         max_open_bytes: max_open_bytes.unwrap_or(OPEN_BYTES),
         unsampled,

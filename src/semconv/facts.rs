@@ -40,6 +40,8 @@ pub struct Facts<'a> {
     pub status: Option<u16>,
     /// The call, if the request is a gRPC one.
     pub rpc: Option<Rpc<'a>>,
+    /// What the response's `grpc-status` said, if it was looked for.
+    pub grpc_status: Option<StatusCode>,
     /// What cut it off, if anything did: Envoy's word for it, mostly a response flag.
     pub interruption: Option<&'static str>,
     /// What Envoy knows beside.
@@ -109,6 +111,7 @@ impl<'a> Facts<'a> {
             protocol_version: outcome.protocol.strip_prefix(b"HTTP/").unwrap_or_default(),
             status: outcome.response_code,
             rpc,
+            grpc_status,
             interruption: outcome.interruption(),
             outcome,
             request_headers,

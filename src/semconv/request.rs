@@ -48,11 +48,7 @@ impl RequestProtocol {
     #[must_use]
     pub fn of(headers: &Headers) -> Self {
         let mut types = headers.all("content-type").filter(|value| !value.is_empty());
-        let is_grpc = match types.next().unwrap_or_default().strip_prefix(b"application/grpc") {
-            Some([]) => true,
-            Some([next, ..]) => b"+;".contains(next),
-            None => false,
-        };
+        let is_grpc = is_grpc(types.next().unwrap_or_default());
         let is_call = || {
             headers.first(":method") == b"POST"
                 && RequestHeaders::read(headers.iter()).grpc_method().is_some()
@@ -163,6 +159,15 @@ impl<'a> RequestHeaders<'a> {
     fn believed(&self, told: &[u8]) -> Option<Cow<'a, [u8]>> {
         let same = !told.is_empty() && told.eq_ignore_ascii_case(self.scheme);
         known_scheme(told).map(Cow::Borrowed).or_else(|| same.then(|| scheme(self.scheme)))
+    }
+}
+
+/// Whether it is the content type `application/grpc`, maybe with `+` or `;` after.
+pub(super) fn is_grpc(content_type: &[u8]) -> bool {
+    match content_type.strip_prefix(b"application/grpc") {
+        Some([]) => true,
+        Some([next, ..]) => b"+;".contains(next),
+        None => false,
     }
 }
 

@@ -1,0 +1,209 @@
+//! The names of Envoy's own tracer: its tags, of which all are texts, the span's name and its status.
+//!
+//! They are those of Envoy 1.36 to 1.40 with the provider `envoy.tracers.opentelemetry`; `tests/legacy_names.rs` compares both.
+//! What Envoy writes on a span of its own for the upstream (`spawn_upstream_span`) stands on the one span here.
+
+use super::facts::{Facts, Method, Rpc};
+use super::grpc::StatusCode;
+use super::name::MAX_LENGTH;
+use super::request::is_grpc;
+use super::{Description, HttpConfig, put, redaction};
+use crate::envoy::headers::Headers;
+use crate::envoy::node::LocalInfo;
+use crate::envoy::wire::number;
+use crate::otlp::attributes::{Attributes, limited};
+use crate::otlp::{SpanKind, SpanStatus};
+use std::borrow::Cow;
+
+/// The headers that they are read from, beside what [`Facts`] say.
+pub(super) const HEADERS: [&str; 6] = [
+    "x-request-id",
+    "x-client-trace-id",
+    "x-envoy-downstream-service-cluster",
+    "grpc-timeout",
+    "content-type",
+    "x-forwarded-proto",
+];
+
+/// What Envoy writes where there is nothing.
+const NONE: &[u8] = b"-";
+
+/// So much of a path with its query is in a URL, in bytes (`max_path_tag_length`).
+const MAX_PATH: usize = 256;
+
+/// Describes one side of a request: its attributes are added, the rest is returned.
+pub(super) fn describe<'a>(
+    kind: SpanKind,
+    facts: &Facts<'a>,
+    config: &HttpConfig,
+    node: &LocalInfo,
+    attributes: &mut Attributes,
+) -> Description<'a> {
+    let authority = redaction::authority(&facts.called.authority);
+    write(facts, &authority, config, node, attributes);
+    let configured = config.span_name.as_ref();
+    let configured = configured.and_then(|it| it.of(kind, facts, method(kind, facts, config)));
+    let name = configured.map_or_else(|| named(kind, &authority), Cow::Owned);
+    Description { name, status: status_of(kind, facts) }
+}
+
+/// The tags that are written where they are known, in the order in which [`write`] has their values. The last two are those of Envoy's
+/// span for the upstream.
+const TAGS: [&str; 25] = [
+    "node_id",
+    "component",
+    "http.method",
+    "http.url",
+    "http.protocol",
+    "http.status_code",
+    "user_agent",
+    "peer.address",
+    "downstream_cluster",
+    "upstream_cluster",
+    "upstream_cluster.name",
+    "response_flags",
+    "request_size",
+    "response_size",
+    "guid:x-request-id",
+    "guid:x-client-trace-id",
+    "grpc.path",
+    "grpc.authority",
+    "grpc.content_type",
+    "grpc.timeout",
+    "grpc.status_code",
+    "grpc.message",
+    "error",
+    "upstream_address",
+    "retry.count",
+];
+
+#[inline(never)] // Few configure it.
+fn write(
+    facts: &Facts<'_>,
+    authority: &[u8],
+    config: &HttpConfig,
+    node: &LocalInfo,
+    attributes: &mut Attributes,
+) {
+    // Without one it is empty.
+    attributes.string("zone", node.zone.as_bytes());
+    let outcome = &facts.outcome;
+    let headers = facts.request_headers;
+    let [request_id, client_trace_id, caller, timeout, content_type, proto] =
+        HEADERS.map(|name| first(headers, name));
+    let tag = |at: usize| outcome.tags.get(at).map(Vec::as_slice).unwrap_or_default();
+    let of_call = |value| if is_grpc(content_type) { value } else { b"".as_slice() };
+    let status = facts.grpc_status;
+    let is_error = matches!(code(facts), 0 | 500..600)
+        || status.is_some_and(|it| it.is_servers_fault() || it == StatusCode::RESOURCE_EXHAUSTED);
+    let target = target(facts, config);
+    let flags = outcome.response_flags.names().collect::<Vec<_>>().join(",");
+    let [code_text, status_text] = [Some(code(facts).into()), status.map(|it| it.number().into())]
+        .map(|number| number.map(text).unwrap_or_default());
+    let retries = match outcome.request_attempt_count {
+        0 | 1 => String::new(),
+        attempts => text(u64::from(attempts) - 1),
+    };
+    let [request_size, response_size] = [tag(0), tag(1)].map(|size| text(number(size)));
+    let values: [&[u8]; TAGS.len()] = [
+        node.id.as_bytes(),
+        b"proxy",
+        facts.method,
+        &url(facts, proto, authority, &target),
+        or_none(outcome.protocol),
+        code_text.as_bytes(),
+        or_none(facts.user_agent),
+        facts.downstream.host,
+        or_none(caller),
+        outcome.cluster_name,
+        outcome.cluster_name,
+        or_none(flags.as_bytes()),
+        request_size.as_bytes(),
+        response_size.as_bytes(),
+        request_id,
+        client_trace_id,
+        of_call(&target),
+        of_call(authority),
+        of_call(content_type),
+        of_call(timeout),
+        status_text.as_bytes(),
+        if tag(2).is_empty() { tag(3) } else { tag(2) },
+        if is_error { b"true" } else { b"" },
+        outcome.upstream_address,
+        retries.as_bytes(),
+    ];
+    for (tag, value) in TAGS.iter().zip(values) {
+        put(attributes, tag, value);
+    }
+}
+
+#[inline(never)] // As `write`.
+fn first<'a>(headers: &'a Headers, name: &str) -> &'a [u8] {
+    headers.first(name)
+}
+
+#[inline(never)] // As `write`.
+fn text(number: u64) -> String {
+    number.to_string()
+}
+
+/// The response's status; zero if there was no response.
+fn code(facts: &Facts<'_>) -> u16 {
+    facts.status.unwrap_or_default()
+}
+
+fn or_none(value: &[u8]) -> &[u8] {
+    if value.is_empty() { NONE } else { value }
+}
+
+/// What was asked for: a path, and a query whose secrets are replaced.
+fn target(facts: &Facts<'_>, config: &HttpConfig) -> Vec<u8> {
+    let mut target = facts.path.to_vec();
+    if let Some(query) = facts.query {
+        target.push(b'?');
+        target.extend_from_slice(&redaction::query(query, &config.sensitive_query_parameters));
+    }
+    target
+}
+
+/// The URL of that; none of a request that Envoy could not read.
+fn url(facts: &Facts<'_>, proto: &[u8], authority: &[u8], target: &[u8]) -> Vec<u8> {
+    if facts.method.is_empty() {
+        return Vec::new();
+    }
+    let scheme = if proto.is_empty() { &facts.called.scheme } else { proto };
+    [scheme, b"://", authority, target.get(..MAX_PATH).unwrap_or(target)].concat()
+}
+
+/// The method in a name that is configured, as the stable names have it.
+fn method<'a>(kind: SpanKind, facts: &Facts<'a>, config: &HttpConfig) -> &'a [u8] {
+    let known = &config.of(kind).known_methods;
+    match facts.rpc {
+        Some(Rpc { method: Method::Known(method), .. }) => method,
+        Some(_) => b"grpc",
+        None if known.iter().any(|name| name.as_bytes() == facts.method) => facts.method,
+        None => b"HTTP",
+    }
+}
+
+/// The span's name, as long as nothing else is configured.
+fn named(kind: SpanKind, authority: &[u8]) -> Cow<'static, str> {
+    match kind {
+        SpanKind::Server => Cow::Borrowed("ingress"),
+        SpanKind::Client => {
+            let name = [b"egress ", authority].concat();
+            Cow::Owned(limited(&name, Some(MAX_LENGTH)).into_owned())
+        }
+    }
+}
+
+/// The span's status: what `grpc-status` says, if there is one, else what the response's status does. No response is no error here.
+fn status_of(kind: SpanKind, facts: &Facts<'_>) -> SpanStatus {
+    let is_error = match (kind, facts.grpc_status) {
+        (SpanKind::Client, Some(status)) => status != StatusCode::OK,
+        (SpanKind::Server, Some(status)) => status.is_servers_fault(),
+        (SpanKind::Client, None) => code(facts) >= 400,
+        (SpanKind::Server, None) => code(facts) >= 500,
+    };
+    if is_error { SpanStatus::Error } else { SpanStatus::Unset }
+}
