@@ -21,7 +21,7 @@ pub mod target;
 pub mod telemetry;
 
 pub use facts::Facts;
-pub use request::RequestHeaders;
+pub use request::{RequestHeaders, RequestProtocol};
 pub use telemetry::TelemetryExports;
 
 use crate::envoy::connections::TrafficDirection;
@@ -146,9 +146,9 @@ impl Conventions {
         Self { semconv, ..self }
     }
 
-    /// Notes the node that they are for.
-    pub fn note_node(&mut self, node: LocalInfo) {
-        self.node = node;
+    /// Takes from the node that they are for what they say of it.
+    pub fn take_node(&mut self, node: &mut Node) {
+        node.swap_local(&mut self.node);
     }
 
     /// What gives requests their routes.
@@ -165,8 +165,8 @@ impl Conventions {
             Semconv::Stable => &[],
             Semconv::StableAndLegacy | Semconv::Legacy => &legacy::HEADERS,
         };
-        let names = RequestHeaders::NAMES.into_iter().chain(legacy.iter().copied());
-        names.chain(captured.map(String::as_str))
+        let names = RequestHeaders::NAMES.into_iter().chain([RequestProtocol::CONNECT_VERSION]);
+        names.chain(legacy.iter().copied()).chain(captured.map(String::as_str))
     }
 
     /// What has to be held of a header's value whose attributes have at most so many bytes each: see [`held::value`]. Of a path that was cut,
@@ -193,17 +193,15 @@ impl Conventions {
         attributes: &mut Attributes,
     ) -> Description<'a> {
         let Self { http, node, .. } = self;
-        match self.semconv {
-            Semconv::Stable => stable::describe(kind, facts, http, attributes),
-            Semconv::StableAndLegacy => {
-                legacy::describe(kind, facts, http, node, attributes);
-                stable::describe(kind, facts, http, attributes)
-            }
-            Semconv::Legacy => {
-                stable::write_captured(kind, facts, http, attributes);
-                legacy::describe(kind, facts, http, node, attributes)
-            }
+        if self.semconv == Semconv::Legacy {
+            stable::write_captured(kind, facts, http, attributes);
+            return legacy::describe(kind, facts, http, node, attributes);
         }
+        let description = stable::describe(kind, facts, http, attributes);
+        if self.semconv == Semconv::StableAndLegacy {
+            legacy::write(facts, http, node, attributes);
+        }
+        description
     }
 }
 

@@ -15,7 +15,7 @@ pub use start::Started;
 use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
 use crate::envoy::headers::HeaderNames;
-use crate::envoy::node::LocalInfo;
+use crate::envoy::node::Node;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
 use crate::export::protocol::Protocol;
@@ -148,9 +148,9 @@ impl Tracer {
         }
     }
 
-    /// Notes the node that it is on.
-    pub fn note_node(&mut self, node: LocalInfo) {
-        self.conventions.note_node(node);
+    /// Takes from the node that it is on what spans say of it.
+    pub fn take_node(&mut self, node: &mut Node) {
+        self.conventions.take_node(node);
     }
 
     /// The call that is due, if one is. `now` is the time since any fixed moment; after this, either

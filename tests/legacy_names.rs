@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use harness::client::{Call, Http};
+use harness::tls::Certificate;
 use harness::{Bootstrap, Span, Stage, free_port};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
 use serde_json::{Value, json};
@@ -100,6 +101,13 @@ fn cases() -> Vec<Case> {
             "http://localhost:PORT/a?sig=c2VjcmV0&b=c",
             "secrets are replaced, whatever the names are",
         ),
+        case("a proxy that Envoy trusts", Call::get("/a").header("x-forwarded-for", "203.0.113.9"))
+            .but(
+                "peer.address",
+                None,
+                "127.0.0.1",
+                "a filter is told the client's address alone, as of network.peer.address",
+            ),
         get("the caller's mistake", "/status/404"),
         get("the same over HTTP/2", "/status/404").over(Http::Two),
         get("the server's fault", "/status/503"),
@@ -230,7 +238,8 @@ async fn traced_by_both(direction: &str, semconv: &str) -> Result<Stage> {
             .cluster("renamed", upstream)?
             .cluster_part("renamed", "alt_stat_name", json!("in_statistics"))?
             .listener_part("ingress", "traffic_direction", json!(direction))?
-            .connection_manager("ingress", "preserve_external_request_id", json!(true))?;
+            .connection_manager("ingress", "preserve_external_request_id", json!(true))?
+            .connection_manager("ingress", "xff_num_trusted_hops", json!(1))?;
         let edge = routed(edge, "ingress")?.copy_listener("ingress", "native")?;
         let configuration = json!({"envoy": {"semconv": semconv}}).to_string();
         edge.filter("ingress", &configuration)?
@@ -268,8 +277,13 @@ async fn spans(stage: &Stage, cases: &[Case]) -> Result<[BTreeMap<String, Said>;
 
 #[tokio::test]
 async fn the_legacy_names_are_those_of_envoys_own_tracer() -> Result<()> {
+    let page = std::fs::read_to_string(harness::root().join("docs/migrate.md"))?;
     for (direction, name) in [("INBOUND", "ingress"), ("OUTBOUND", "egress localhost:PORT")] {
         let cases = cases();
+        for difference in cases.iter().flat_map(|case| &case.differences) {
+            let is_told = page.contains(&format!("`{}`", difference.name));
+            assert!(is_told, "docs/migrate.md tells of {}", difference.name);
+        }
         let stage = traced_by_both(direction, "legacy").await?;
         let [here, envoys] = spans(&stage, &cases).await?;
         let mut wrong = Vec::new();
@@ -302,6 +316,31 @@ async fn the_legacy_names_are_those_of_envoys_own_tracer() -> Result<()> {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+    Ok(())
+}
+
+/// Envoy lets go of the filter there before it can ask for a header or a trailer of the response.
+#[tokio::test]
+async fn over_http3_a_call_has_no_message() -> Result<()> {
+    let http3 = Http::Three(Certificate::new()?);
+    let Http::Three(certificate) = &http3 else { anyhow::bail!("HTTP/3") };
+    let stage = Stage::start(|edge| {
+        let edge = edge.cluster("dead", free_port()?)?.http3("ingress", certificate)?;
+        let dead = json!({"match": {"prefix": "/dead"}, "route": {"cluster": "dead"}});
+        edge.route("ingress", dead)?.filter("ingress", r#"{"envoy": {"semconv": "legacy"}}"#)
+    })
+    .await?;
+    for (call, size, status) in
+        [(Call::get("/large/1000"), "1000", None), (Call::grpc("/dead/Add"), "0", Some("14"))]
+    {
+        call.send(&http3, stage.port()).await?;
+        let span = stage.collector.wait_for_spans(1).await?.remove(0);
+        assert_eq!(span.text("http.protocol").as_deref(), Some("HTTP/3"));
+        assert_eq!(span.text("response_size").as_deref(), Some(size));
+        assert_eq!(span.text("grpc.status_code").as_deref(), status);
+        assert_eq!(span.text("grpc.message"), None);
+        stage.collector.clear();
     }
     Ok(())
 }

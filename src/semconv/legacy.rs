@@ -5,13 +5,12 @@
 
 use super::facts::{Facts, Method, Rpc};
 use super::grpc::StatusCode;
-use super::name::MAX_LENGTH;
 use super::request::is_grpc;
-use super::{Description, HttpConfig, put, redaction};
+use super::{Description, HttpConfig, put, redaction, stable};
 use crate::envoy::headers::Headers;
 use crate::envoy::node::LocalInfo;
 use crate::envoy::wire::number;
-use crate::otlp::attributes::{Attributes, limited};
+use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};
 use std::borrow::Cow;
 
@@ -39,101 +38,89 @@ pub(super) fn describe<'a>(
     node: &LocalInfo,
     attributes: &mut Attributes,
 ) -> Description<'a> {
-    let authority = redaction::authority(&facts.called.authority);
-    write(facts, &authority, config, node, attributes);
+    write(facts, config, node, attributes);
     let configured = config.span_name.as_ref();
     let configured = configured.and_then(|it| it.of(kind, facts, method(kind, facts, config)));
-    let name = configured.map_or_else(|| named(kind, &authority), Cow::Owned);
+    let name = configured.map_or_else(|| named(kind, facts), Cow::Owned);
     Description { name, status: status_of(kind, facts) }
 }
 
-/// The tags that are written where they are known, in the order in which [`write`] has their values. The last two are those of Envoy's
-/// span for the upstream.
-const TAGS: [&str; 25] = [
+/// The tags that are written where they are known, in the order in which [`write`] has their values.
+const TEXTS: [&str; 18] = [
     "node_id",
     "component",
     "http.method",
     "http.url",
     "http.protocol",
-    "http.status_code",
     "user_agent",
     "peer.address",
     "downstream_cluster",
     "upstream_cluster",
     "upstream_cluster.name",
-    "response_flags",
-    "request_size",
-    "response_size",
+    "upstream_address",
     "guid:x-request-id",
     "guid:x-client-trace-id",
     "grpc.path",
     "grpc.authority",
     "grpc.content_type",
     "grpc.timeout",
-    "grpc.status_code",
     "grpc.message",
-    "error",
-    "upstream_address",
-    "retry.count",
 ];
 
+/// Writes the tags.
 #[inline(never)] // Few configure it.
-fn write(
+pub(super) fn write(
     facts: &Facts<'_>,
-    authority: &[u8],
     config: &HttpConfig,
     node: &LocalInfo,
     attributes: &mut Attributes,
 ) {
+    let outcome = &facts.outcome;
+    let tag = |at: usize| outcome.tags.get(at).map(Vec::as_slice).unwrap_or_default();
+    let [request_id, client_trace_id, caller, timeout, content_type, proto] =
+        HEADERS.map(|name| first(facts.request_headers, name));
+    let target = target(facts, config);
+    let authority = &*redaction::authority(&facts.called.authority);
+    let is_call = content_type.strip_prefix(b"application/").is_some_and(is_grpc);
+    let of_call = |value| if is_call { value } else { b"".as_slice() };
     // Without one it is empty.
     attributes.string("zone", node.zone.as_bytes());
-    let outcome = &facts.outcome;
-    let headers = facts.request_headers;
-    let [request_id, client_trace_id, caller, timeout, content_type, proto] =
-        HEADERS.map(|name| first(headers, name));
-    let tag = |at: usize| outcome.tags.get(at).map(Vec::as_slice).unwrap_or_default();
-    let of_call = |value| if is_grpc(content_type) { value } else { b"".as_slice() };
-    let status = facts.grpc_status;
-    let is_error = matches!(code(facts), 0 | 500..600)
-        || status.is_some_and(|it| it.is_servers_fault() || it == StatusCode::RESOURCE_EXHAUSTED);
-    let target = target(facts, config);
-    let flags = outcome.response_flags.names().collect::<Vec<_>>().join(",");
-    let [code_text, status_text] = [Some(code(facts).into()), status.map(|it| it.number().into())]
-        .map(|number| number.map(text).unwrap_or_default());
-    let retries = match outcome.request_attempt_count {
-        0 | 1 => String::new(),
-        attempts => text(u64::from(attempts) - 1),
-    };
-    let [request_size, response_size] = [tag(0), tag(1)].map(|size| text(number(size)));
-    let values: [&[u8]; TAGS.len()] = [
+    attributes.string("response_flags", or_none(&flags(facts)));
+    put_number(attributes, "http.status_code", code(facts).into());
+    put_number(attributes, "request_size", number(tag(0)));
+    put_number(attributes, "response_size", number(tag(1)));
+    if let Some(status) = facts.grpc_status {
+        put_number(attributes, "grpc.status_code", status.number().into());
+    }
+    // As the address, on the span for its upstream.
+    if outcome.request_attempt_count > 1 {
+        put_number(attributes, "retry.count", u64::from(outcome.request_attempt_count) - 1);
+    }
+    let values: [&[u8]; TEXTS.len()] = [
         node.id.as_bytes(),
         b"proxy",
         facts.method,
         &url(facts, proto, authority, &target),
         or_none(outcome.protocol),
-        code_text.as_bytes(),
         or_none(facts.user_agent),
         facts.downstream.host,
         or_none(caller),
         outcome.cluster_name,
         outcome.cluster_name,
-        or_none(flags.as_bytes()),
-        request_size.as_bytes(),
-        response_size.as_bytes(),
+        outcome.upstream_address,
         request_id,
         client_trace_id,
         of_call(&target),
         of_call(authority),
         of_call(content_type),
         of_call(timeout),
-        status_text.as_bytes(),
         if tag(2).is_empty() { tag(3) } else { tag(2) },
-        if is_error { b"true" } else { b"" },
-        outcome.upstream_address,
-        retries.as_bytes(),
     ];
-    for (tag, value) in TAGS.iter().zip(values) {
-        put(attributes, tag, value);
+    for (name, value) in TEXTS.iter().zip(values) {
+        put(attributes, name, value);
+    }
+    if is_error(facts) {
+        attributes.string("error", b"true");
     }
 }
 
@@ -143,8 +130,28 @@ fn first<'a>(headers: &'a Headers, name: &str) -> &'a [u8] {
 }
 
 #[inline(never)] // As `write`.
-fn text(number: u64) -> String {
-    number.to_string()
+fn put_number(attributes: &mut Attributes, name: &str, number: u64) {
+    attributes.string(name, number.to_string().as_bytes());
+}
+
+/// The response flags, separated by commas.
+#[inline(never)] // As `write`.
+fn flags(facts: &Facts<'_>) -> Vec<u8> {
+    let mut flags = Vec::new();
+    for name in facts.outcome.response_flags.names() {
+        if !flags.is_empty() {
+            flags.push(b',');
+        }
+        flags.extend_from_slice(name.as_bytes());
+    }
+    flags
+}
+
+fn is_error(facts: &Facts<'_>) -> bool {
+    matches!(code(facts), 0 | 500..600)
+        || facts.grpc_status.is_some_and(|status| {
+            status.is_servers_fault() || status == StatusCode::RESOURCE_EXHAUSTED
+        })
 }
 
 /// The response's status; zero if there was no response.
@@ -158,12 +165,9 @@ fn or_none(value: &[u8]) -> &[u8] {
 
 /// What was asked for: a path, and a query whose secrets are replaced.
 fn target(facts: &Facts<'_>, config: &HttpConfig) -> Vec<u8> {
-    let mut target = facts.path.to_vec();
-    if let Some(query) = facts.query {
-        target.push(b'?');
-        target.extend_from_slice(&redaction::query(query, &config.sensitive_query_parameters));
-    }
-    target
+    let secrets = &config.sensitive_query_parameters;
+    let query = facts.query.map(|query| redaction::query(query, secrets));
+    stable::with_query(facts.path, query.as_deref())
 }
 
 /// The URL of that; none of a request that Envoy could not read.
@@ -172,7 +176,7 @@ fn url(facts: &Facts<'_>, proto: &[u8], authority: &[u8], target: &[u8]) -> Vec<
         return Vec::new();
     }
     let scheme = if proto.is_empty() { &facts.called.scheme } else { proto };
-    [scheme, b"://", authority, target.get(..MAX_PATH).unwrap_or(target)].concat()
+    stable::url(scheme, authority, target.get(..MAX_PATH).unwrap_or(target))
 }
 
 /// The method in a name that is configured, as the stable names have it.
@@ -180,19 +184,19 @@ fn method<'a>(kind: SpanKind, facts: &Facts<'a>, config: &HttpConfig) -> &'a [u8
     let known = &config.of(kind).known_methods;
     match facts.rpc {
         Some(Rpc { method: Method::Known(method), .. }) => method,
-        Some(_) => b"grpc",
+        Some(rpc) => rpc.system.name(),
         None if known.iter().any(|name| name.as_bytes() == facts.method) => facts.method,
         None => b"HTTP",
     }
 }
 
 /// The span's name, as long as nothing else is configured.
-fn named(kind: SpanKind, authority: &[u8]) -> Cow<'static, str> {
+fn named(kind: SpanKind, facts: &Facts<'_>) -> Cow<'static, str> {
     match kind {
         SpanKind::Server => Cow::Borrowed("ingress"),
         SpanKind::Client => {
-            let name = [b"egress ", authority].concat();
-            Cow::Owned(limited(&name, Some(MAX_LENGTH)).into_owned())
+            let authority = redaction::authority(&facts.called.authority);
+            stable::named(b"egress", Some(&String::from_utf8_lossy(&authority)))
         }
     }
 }
