@@ -25,6 +25,7 @@ mod propagator;
 mod resource;
 mod routes;
 mod sampler;
+mod semconv;
 mod shown;
 mod substitution;
 mod trust;
@@ -45,7 +46,7 @@ use crate::resource::AttributeValue;
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::route::Routes;
-use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
+use crate::semconv::{HttpConfig, Semconv, SpanKindSetting, TelemetryExports};
 use crate::trust::Borders;
 use environment::Variables;
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// `envoy.routes`, `envoy.route_name_is_template`.
     pub routes: Routes,
+    /// `envoy.semconv`.
+    pub semconv: Semconv,
     /// `envoy.max_open_bytes`.
     pub max_open_bytes: usize,
     /// `envoy.span_kind`.

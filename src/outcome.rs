@@ -8,7 +8,7 @@ pub use start_time::StartTime;
 
 use crate::envoy::attributes::{
     Detail, Details, INTERNAL_REDIRECT, MAX_DURATION_TIMEOUT, OutcomeValues, REQUEST_DURATION,
-    REQUEST_TIME, RESPONSE_CODE, RESPONSE_FLAGS, response_code,
+    REQUEST_TIME, RESPONSE_CODE, RESPONSE_FLAGS, TAGS, response_code,
 };
 use crate::envoy::connections::Connections;
 use crate::envoy::expression::Expression;
@@ -51,12 +51,24 @@ pub struct OutcomeConfig {
     pub details: Details,
     /// `envoy.start_time`.
     pub start_time: StartTime,
+    /// `envoy.semconv`: whether the names of Envoy's own tracer are written.
+    pub tags: Tags,
+}
+
+/// What only Envoy's own tracer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// It is not read.
+    Unread,
+    /// It is.
+    Read,
 }
 
 /// Reads how requests ended.
 #[derive(Debug)]
 pub struct OutcomeReader {
     details: Details,
+    tags: Tags,
     start_times: StartTimes,
     connections: Connections,
 }
@@ -67,6 +79,7 @@ impl OutcomeReader {
     pub fn new(config: OutcomeConfig) -> Self {
         Self {
             details: config.details,
+            tags: config.tags,
             start_times: StartTimes::new(config.start_time),
             connections: Connections::default(),
         }
@@ -86,6 +99,12 @@ impl OutcomeReader {
         let read = |detail: Detail| {
             if wanted.contains(detail) { request.attribute(detail.attribute()) } else { Vec::new() }
         };
+        let tags = match (self.tags, span.grpc_status()) {
+            (Tags::Unread, _) => 0,
+            // A message comes with a status alone.
+            (Tags::Read, None) => 2,
+            (Tags::Read, Some(_)) => TAGS.len(),
+        };
         let mut values = OutcomeValues {
             start: nanoseconds(start),
             duration: nanoseconds(duration),
@@ -93,6 +112,7 @@ impl OutcomeReader {
             response_flags,
             connection: self.connections.of(|name| request.attribute(name)),
             details: Detail::ALL.map(read),
+            tags: TAGS.iter().take(tags).map(|name| request.attribute(name)).collect(),
         };
         let may_be_redirected = response_code.is_some_and(|code| (300..400).contains(&code));
         if may_be_redirected && !wanted.contains(Detail::ResponseCodeDetails) {

@@ -306,6 +306,7 @@ impl Probe {
     }
 
     /// Those of all headers that somebody reads.
+    #[must_use]
     pub fn selected(&self, headers: HeaderMap) -> Headers {
         Headers::select(headers, &self.names)
     }

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod forwarded;
 pub mod grpc;
 pub mod held;
+mod legacy;
 pub mod name;
 pub mod redaction;
 pub mod request;
@@ -20,11 +21,11 @@ pub mod target;
 pub mod telemetry;
 
 pub use facts::Facts;
-pub use request::RequestHeaders;
+pub use request::{RequestHeaders, RequestProtocol};
 pub use telemetry::TelemetryExports;
 
 use crate::envoy::connections::TrafficDirection;
-use crate::envoy::node::Node;
+use crate::envoy::node::{LocalInfo, Node};
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};
 use name::SpanName;
@@ -45,6 +46,15 @@ pub struct HttpConfig {
     pub span_name: Option<SpanName>,
 }
 
+impl HttpConfig {
+    fn of(&self, kind: SpanKind) -> &HttpSpanConfig {
+        match kind {
+            SpanKind::Server => &self.server,
+            SpanKind::Client => &self.client,
+        }
+    }
+}
+
 /// What of [`HttpConfig`] differs between the kinds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSpanConfig {
@@ -54,6 +64,17 @@ pub struct HttpSpanConfig {
     pub response_captured_headers: Vec<String>,
     /// Methods that are known; any other is `_OTHER`. Case-sensitive.
     pub known_methods: Vec<String>,
+}
+
+/// `envoy.semconv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Semconv {
+    /// OpenTelemetry's stable names.
+    Stable,
+    /// Both, with the name and the status that the stable ones give a span.
+    StableAndLegacy,
+    /// Those of Envoy's own tracer.
+    Legacy,
 }
 
 /// `envoy.span_kind`.
@@ -106,6 +127,8 @@ pub const KNOWN_METHODS: &[&str] =
 pub struct Conventions {
     http: HttpConfig,
     routes: Rc<Routes>,
+    semconv: Semconv,
+    node: LocalInfo,
 }
 
 /// What a span has beside attributes.
@@ -122,7 +145,18 @@ impl Conventions {
     /// The conventions under this configuration.
     #[must_use]
     pub fn new(http: HttpConfig, routes: Rc<Routes>) -> Self {
-        Self { http, routes }
+        Self { http, routes, semconv: Semconv::Stable, node: LocalInfo::default() }
+    }
+
+    /// The same, with these names.
+    #[must_use]
+    pub fn named(self, semconv: Semconv) -> Self {
+        Self { semconv, ..self }
+    }
+
+    /// Notes the node that they are for.
+    pub fn note_node(&mut self, node: LocalInfo) {
+        self.node = node;
     }
 
     /// What gives requests their routes.
@@ -135,7 +169,12 @@ impl Conventions {
     pub fn request_headers(&self) -> impl Iterator<Item = &str> {
         let configs = [&self.http.server, &self.http.client].into_iter();
         let captured = configs.flat_map(|config| &config.request_captured_headers);
-        RequestHeaders::NAMES.into_iter().chain(captured.map(String::as_str))
+        let legacy: &[&str] = match self.semconv {
+            Semconv::Stable => &[],
+            Semconv::StableAndLegacy | Semconv::Legacy => &legacy::HEADERS,
+        };
+        let names = RequestHeaders::NAMES.into_iter().chain([RequestProtocol::CONNECT_VERSION]);
+        names.chain(legacy.iter().copied()).chain(captured.map(String::as_str))
     }
 
     /// What has to be held of a header's value whose attributes have at most so many bytes each: see [`held::value`]. Of a path that was cut,
@@ -161,7 +200,19 @@ impl Conventions {
         facts: &Facts<'a>,
         attributes: &mut Attributes,
     ) -> Description<'a> {
-        let mut description = stable::describe(kind, facts, &self.http, attributes);
+        let Self { http, node, .. } = self;
+        let mut description = match self.semconv {
+            Semconv::Stable => stable::describe(kind, facts, http, attributes),
+            Semconv::StableAndLegacy => {
+                legacy::describe(kind, facts, http, node, attributes);
+                stable::describe(kind, facts, http, attributes)
+            }
+            Semconv::Legacy => {
+                let description = legacy::describe(kind, facts, http, node, attributes);
+                stable::write_captured(kind, facts, http, attributes);
+                description
+            }
+        };
         if facts.is_open {
             attributes.string(envoy::STREAM_STATE, b"open");
             description.name = [description.name.as_ref(), " (open)"].concat().into();

@@ -330,7 +330,7 @@ impl OpenSpan {
     /// Whether the response's `grpc-status` is wanted: it is a gRPC call, or may be one.
     #[must_use]
     pub fn may_be_grpc(&self) -> bool {
-        self.protocol() != Some(RequestProtocol::Http)
+        !matches!(self.protocol(), Some(RequestProtocol::Http | RequestProtocol::Connect))
     }
 
     /// Whether it is a gRPC call that, as far as is known, did not succeed.
@@ -338,8 +338,10 @@ impl OpenSpan {
     pub fn is_failed_call(&self) -> bool {
         match self.protocol() {
             Some(RequestProtocol::Grpc) => self.grpc_status != Some(StatusCode::OK),
-            Some(RequestProtocol::Http) => false,
-            None => self.grpc_status.is_some_and(|status| status != StatusCode::OK),
+            Some(RequestProtocol::Http | RequestProtocol::Connect) => false,
+            Some(RequestProtocol::GrpcWeb) | None => {
+                self.grpc_status.is_some_and(|status| status != StatusCode::OK)
+            }
         }
     }
 
@@ -475,12 +477,15 @@ mod tests {
 
     #[test]
     fn a_call_is_known_by_its_headers_or_by_its_status() {
-        use RequestProtocol::{Grpc, Http};
-        let cases: [(_, Option<&[u8]>, _, _, _); 7] = [
+        use RequestProtocol::{Connect, Grpc, GrpcWeb, Http};
+        let cases: [(_, Option<&[u8]>, _, _, _); 10] = [
             (Some(Http), None, false, false, "no call"),
             (Some(Grpc), None, true, true, "a call that nobody answered"),
             (Some(Grpc), Some(b"0"), true, false, "one that succeeded"),
             (Some(Grpc), Some(b"5"), true, true, "one that did not"),
+            (Some(GrpcWeb), None, true, false, "one whose status is in the body"),
+            (Some(GrpcWeb), Some(b"5"), true, true, "or in the headers"),
+            (Some(Connect), None, false, false, "one that has no such status"),
             (None, None, true, false, "nobody knows yet"),
             (None, Some(b"0"), true, false, "it was one, and succeeded"),
             (None, Some(b"13"), true, true, "it was one, and failed"),

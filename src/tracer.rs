@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::context::SpanContext;
 use crate::envoy::attributes::Detail;
 use crate::envoy::headers::HeaderNames;
+use crate::envoy::node::LocalInfo;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
 use crate::export::protocol::Protocol;
@@ -107,7 +108,8 @@ impl Tracer {
         zlib: Box<dyn Zlib>,
     ) -> Self {
         let (propagators, sampler) = (config.propagators, config.sampler);
-        let conventions = Conventions::new(config.http, Rc::new(config.routes));
+        let conventions =
+            Conventions::new(config.http, Rc::new(config.routes)).named(config.semconv);
         let needs = propagators.needs().and(sampler.needs());
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));
@@ -164,6 +166,11 @@ impl Tracer {
             outcomes: OutcomeReader::new(outcome),
             clock: UnixClock::default(),
         }
+    }
+
+    /// Notes the node that it is on.
+    pub fn note_node(&mut self, node: LocalInfo) {
+        self.conventions.note_node(node);
     }
 
     /// The call that is due, if one is. `now` is the time since any fixed moment; after this, either

@@ -215,24 +215,73 @@ async fn a_deadline_that_strikes_after_the_headers_is_one() -> Result<()> {
 }
 
 #[tokio::test]
-async fn grpc_web_is_http_until_envoy_makes_grpc_of_it() -> Result<()> {
+async fn of_grpc_web_the_headers_may_tell_the_status() -> Result<()> {
     let web = json!({
         "name": "envoy.filters.http.grpc_web",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"},
     });
-    let call = Call::get("/test.Echo/NotFound").method("POST").body(vec![0; 5]);
-    let call = call.header("content-type", "application/grpc-web+proto");
-    for (place, name, code, status) in [
-        (Place::BeforeRouter, "POST", Some(200), None),
-        (Place::First, "test.Echo/NotFound", None, Some("NOT_FOUND")),
+    let (not_found, nothing) = (Some("NOT_FOUND"), None);
+    for (place, [in_body, in_headers], reason) in [
+        (None, [nothing, not_found], "passed through"),
+        (Some(Place::BeforeRouter), [nothing, not_found], "translated behind this filter"),
+        (Some(Place::First), [not_found, not_found], "translated before it"),
     ] {
-        let stage = Stage::start(|edge| edge.http_filter("ingress", place, web.clone())).await?;
-        let reply = call.send(&Http::One, stage.port()).await?;
-        assert_eq!(reply.status, 200, "{place:?}");
-        let span = only_span(&stage, "gRPC-Web").await?;
-        assert_eq!(span.span.name, name, "{place:?}");
-        assert_eq!(span.int("http.response.status_code"), code, "{place:?}");
-        assert_eq!(span.text("rpc.response.status_code").as_deref(), status, "{place:?}");
+        let stage = Stage::start(|edge| match place {
+            Some(place) => edge.http_filter("ingress", place, web.clone()),
+            None => Ok(edge),
+        })
+        .await?;
+        for (method, status) in [("NotFound", in_body), ("TrailersOnly", in_headers)] {
+            let name = format!("test.Echo/{method}");
+            let call = Call::get(&format!("/{name}")).method("POST").body(vec![0; 5]);
+            let call = call.header("content-type", "application/grpc-web+proto");
+            let reply = call.send(&Http::One, stage.port()).await?;
+            assert_eq!(reply.status, 200, "{reason}");
+            let span = only_span(&stage, reason).await?;
+            let of = |name: &str| span.text(name);
+            assert_eq!(span.span.name, name, "{reason}");
+            assert_eq!(of("rpc.system.name").as_deref(), Some("grpc"), "{reason}");
+            assert_eq!(of("rpc.response.status_code").as_deref(), status, "{reason}: {method}");
+            let code = status.is_none().then_some(200);
+            assert_eq!(span.int("http.response.status_code"), code, "{reason}: {method}");
+            stage.collector.clear();
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_connect_the_headers_tell_the_method() -> Result<()> {
+    let unary = |path: &str| {
+        let call = Call::get(path).method("POST").header("content-type", "application/json");
+        call.header("connect-protocol-version", "1").body(b"{}".to_vec())
+    };
+    let stream = Call::get("/shop.Cart/Watch").method("POST").body(vec![0; 5]);
+    let stream = stream.header("content-type", "application/connect+proto");
+    let get = Call::get("/shop.Cart/Get?connect=v1&encoding=json&message=%7B%7D");
+    let cases = [
+        (unary("/shop.Cart/Add"), "shop.Cart/Add", 200, None, "a unary call"),
+        (unary("/status/503"), "status/503", 503, Some("503"), "that fails"),
+        (unary("/status/409"), "status/409", 409, None, "by its caller's fault"),
+        (unary("/status/404"), "connectrpc", 404, None, "or has no such method"),
+        (unary("/reset/Add"), "reset/Add", 503, Some("503"), "or is cut off"),
+        (stream, "shop.Cart/Watch", 200, None, "a stream"),
+        (get, "shop.Cart/Get", 200, None, "a GET"),
+    ];
+    let stage = Stage::start(Ok).await?;
+    for http in [Http::One, Http::Two] {
+        for (call, name, code, error, reason) in &cases {
+            call.send(&http, stage.port()).await?;
+            let span = only_span(&stage, reason).await?;
+            assert_eq!(span.span.name, *name, "{reason}");
+            let system = span.text("rpc.system.name");
+            assert_eq!(system.as_deref(), Some("connectrpc"), "{reason}");
+            assert_eq!(span.int("http.response.status_code"), Some(*code), "{reason}");
+            assert_eq!(span.text("rpc.response.status_code"), None, "{reason}");
+            assert_eq!(span.text("error.type").as_deref(), *error, "{reason}");
+            assert_eq!(span.text("url.query"), None, "{reason}");
+            stage.collector.clear();
+        }
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ fn is_as_new_as_the_page() -> Result<bool> {
     Ok(!["/1.36.", "/1.37.", "/1.38.", "/1.39."].iter().any(|older| version.contains(older)))
 }
 
-/// Requests that between them have everything that a tracer writes: one that goes well, one that fails, and the same of gRPC.
+/// Requests that between them have everything that a tracer writes: one that goes well, one that fails, the same of gRPC, and one that is tried twice.
 async fn send_requests(stage: &Stage) -> Result<()> {
     let get = Call::get("/a?b=c").header("user-agent", "test").header("x-client-trace-id", "7");
     assert_eq!(get.send(&Http::One, stage.port()).await?.status, 200);
@@ -48,10 +48,22 @@ async fn send_requests(stage: &Stage) -> Result<()> {
         let grpc = Call::grpc(method).header("grpc-timeout", "9S");
         assert_eq!(grpc.send(&Http::Two, stage.port()).await?.status, 200, "{method}");
     }
+    let twice = Call::get("/flaky/1").send(&Http::One, stage.port()).await?;
+    assert_eq!(twice.status, 200, "the second time");
     Ok(())
 }
 
-const REQUESTS: usize = 4;
+const REQUESTS: usize = 5;
+/// Spans for each try, and for the requests.
+const WITH_UPSTREAMS: usize = 2 * REQUESTS + 1;
+
+/// Has Envoy try once more what the upstream fails to answer at first.
+fn with_retry(edge: Bootstrap) -> Result<Bootstrap> {
+    let retry = json!({"retry_on": "5xx", "num_retries": 1});
+    let action = json!({"cluster": "upstream", "retry_policy": retry});
+    let route = json!({"name": "retried", "match": {"prefix": "/flaky"}, "route": action});
+    edge.route("ingress", route)
+}
 
 /// One of the events of Envoy's tracer, as the page has it.
 const EVENT: &str = "first_upstream_tx_byte_sent";
@@ -87,7 +99,7 @@ async fn traced_by_envoy(tracing: Value, direction: &str) -> Result<Stage> {
         "tracing.opentelemetry.min_flush_spans": 1, "tracing.zipkin.min_flush_spans": 1,
     });
     Stage::start(|edge| {
-        let edge = edge.without_filter("ingress")?.runtime(at_once)?;
+        let edge = with_retry(edge.without_filter("ingress")?.runtime(at_once)?)?;
         let edge = edge.listener_part("ingress", "traffic_direction", json!(direction))?;
         let locality = json!({"region": "eu", "zone": "eu-1"});
         edge.node("locality", locality)?.connection_manager("ingress", "tracing", tracing)
@@ -128,7 +140,7 @@ async fn envoys_tracers_write_what_the_first_column_says() -> Result<()> {
     let tracing = json!({"spawn_upstream_span": true, "provider": opentelemetry()});
     let outbound = traced_by_envoy(tracing, "OUTBOUND").await?;
     send_requests(&outbound).await?;
-    let upstreams = outbound.collector.wait_for_spans(2 * REQUESTS).await?;
+    let upstreams = outbound.collector.wait_for_spans(WITH_UPSTREAMS).await?;
     let written: Names = attributes(&spans).union(&attributes(&upstreams)).cloned().collect();
     assert_eq!(written, tags, "docs/migrate.md has the tags of Envoy's tracer");
 
@@ -150,7 +162,7 @@ async fn envoys_zipkin_tracer_has_the_same_tags() -> Result<()> {
         let exports = stage.collector.exports();
         let bodies = exports.iter().map(|export| serde_json::from_slice(&export.body).ok());
         let bodies: Option<Vec<Vec<Value>>> = bodies.collect();
-        bodies.map(|bodies| bodies.concat()).filter(|spans| spans.len() >= 2 * REQUESTS)
+        bodies.map(|bodies| bodies.concat()).filter(|spans| spans.len() >= WITH_UPSTREAMS)
     };
     let spans = wait_for("spans for a Zipkin", spans).await?;
     let of = |span: &Value| span["tags"].as_object().map(|tags| tags.keys().cloned().collect());
@@ -165,13 +177,16 @@ async fn envoys_zipkin_tracer_has_the_same_tags() -> Result<()> {
 async fn the_filter_writes_what_the_second_column_says() -> Result<()> {
     let page = page()?;
     let attributes_here = column(&table(&page, "| Envoy's tag |")?, 1);
-    let (_, captured) = page.split_once("```json\n").context("the captured headers")?;
+    let (_, captured) =
+        page.split_once("For the captured headers of the table:\n\n```json\n").context("them")?;
     let (captured, _) = captured.split_once("```").context("their end")?;
     let mut written = Names::new();
     for (kind, name) in [("server", "SPAN_KIND_SERVER"), ("client", "SPAN_KIND_CLIENT")] {
         let mut configuration: Value = serde_json::from_str(captured)?;
         configuration["envoy"] = json!({"span_kind": kind});
-        let stage = Stage::start(|edge| edge.filter("ingress", &configuration.to_string())).await?;
+        let configuration = configuration.to_string();
+        let stage =
+            Stage::start(|edge| with_retry(edge)?.filter("ingress", &configuration)).await?;
         send_requests(&stage).await?;
         let spans = stage.collector.wait_for_spans(REQUESTS).await?;
         assert_eq!(kinds(&spans), BTreeSet::from([name]));

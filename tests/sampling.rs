@@ -28,6 +28,12 @@ fn blocks(language: &str) -> Result<Vec<String>> {
     Ok(blocks.filter_map(|block| block.strip_prefix(language)).map(str::to_owned).collect())
 }
 
+/// A block of YAML that has this text.
+fn yaml(text: &str) -> Result<Value> {
+    let block = blocks("yaml\n")?.into_iter().find(|it| it.contains(text));
+    Ok(serde_yaml_ng::from_str(&block.with_context(|| format!("none has {text}"))?)?)
+}
+
 /// A configuration of the page that has this text.
 fn configuration(text: &str) -> Result<String> {
     let all = configurations()?;

@@ -7,12 +7,15 @@ use otel_proxy_wasm::semconv::RequestHeaders;
 use otel_proxy_wasm::semconv::address::{
     HostPort, first_entry, first_forwarded_for, forwarded_for,
 };
+use otel_proxy_wasm::trust::network::{Network, peer};
 use otel_proxy_wasm_fuzz::{holds, lines};
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 fuzz_target!(|input: &[u8]| {
     for (name, value) in lines(input) {
         check_host(value);
+        check_network(value);
         check_client(value, forwarded_for(&Cow::Borrowed(value)).as_deref());
         if name == b"x-forwarded-for" {
             let client = first_forwarded_for(value);
@@ -51,6 +54,18 @@ fn check_host(value: &[u8]) {
     } else {
         assert_eq!(socket, HostPort { host: value, port: None }, "a path");
     }
+}
+
+/// A network holds the peers that the standard library says are in it.
+fn check_network(value: &[u8]) {
+    let first = value.split(|byte| *byte == b'/').next().unwrap_or_default();
+    let address = std::str::from_utf8(first).ok().and_then(|text| text.parse::<IpAddr>().ok());
+    let socket = |address: &[u8]| [b"[", address, b"]:1"].concat();
+    let found = peer(&socket(first));
+    assert_eq!(found.is_some(), address.is_some(), "{}", first.escape_ascii());
+    let Some(network) = Network::parse(value) else { return };
+    assert!(found.is_some_and(|it| network.contains(it)), "its first address is in it");
+    assert_eq!(peer(&socket(value)), None, "a network is no address");
 }
 
 fn check_client(header: &[u8], client: Option<&[u8]>) {

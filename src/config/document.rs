@@ -9,7 +9,7 @@ use super::value::{Value, boolean};
 use super::words::{Words, joined};
 use super::{
     Config, batch, exporter, instrumentation, keep, limits, outcome, propagator, resource, routes,
-    sampler, trust,
+    sampler, semconv, trust,
 };
 use crate::batch::BatchLimits;
 use crate::envoy::expression::Compile;
@@ -19,7 +19,7 @@ use crate::outcome::OutcomeConfig;
 use crate::propagation::Unsampled;
 use crate::sampling::Sampler;
 use crate::semconv::route::Routes;
-use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
+use crate::semconv::{HttpConfig, Semconv, SpanKindSetting, TelemetryExports};
 use crate::trust::Borders;
 use log::LevelFilter;
 use std::time::Duration;
@@ -123,6 +123,7 @@ fn read_root(
         exporter: envoy.exporter,
         http,
         routes: envoy.routes,
+        semconv: envoy.semconv,
         max_open_bytes: envoy.max_open_bytes,
         span_kind: envoy.span_kind,
         unsampled: envoy.unsampled,
@@ -158,6 +159,7 @@ fn tracer_provider<'a>(
 /// What `envoy` says, and the processor, of which it says a part.
 struct EnvoyKey {
     routes: Routes,
+    semconv: Semconv,
     span_kind: SpanKindSetting,
     max_open_bytes: usize,
     unsampled: Unsampled,
@@ -176,7 +178,7 @@ fn envoy(
     http: &mut HttpConfig,
     variables: &mut Variables<'_>,
 ) -> Result<EnvoyKey, ConfigError> {
-    envoy.unsupported(&["attributes", "semconv"]);
+    envoy.unsupported(&["attributes"]);
     let cluster = exporter::cluster(envoy)?;
     let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &[])?;
     let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;
@@ -184,6 +186,7 @@ fn envoy(
     let borders = trust::read(envoy)?;
     let mut outcome = outcome::read(envoy)?;
     let routes = routes::read(envoy, http, &mut outcome)?;
+    let semconv = semconv::read(envoy, &mut outcome)?;
     instrumentation::redact_common_secrets(envoy, http)?;
     let long_streams = envoy.take_milliseconds("long_streams", 1000..=MAX_MILLISECONDS)?;
     let telemetry_exports = match envoy.take_bool("trace_telemetry_exports")? {
@@ -196,6 +199,7 @@ fn envoy(
     })?;
     Ok(EnvoyKey {
         routes,
+        semconv,
         span_kind: span_kind.unwrap_or(SpanKindSetting::Auto),
         max_open_bytes: max_open_bytes.unwrap_or(OPEN_BYTES),
         unsampled,

@@ -4,7 +4,7 @@ use super::cursor::{Cursor, Object};
 use super::error::ConfigError;
 use super::words::{Words, joined, meaning};
 use crate::envoy::attributes::{Detail, Details};
-use crate::outcome::{OutcomeConfig, StartTime};
+use crate::outcome::{OutcomeConfig, StartTime, Tags};
 
 const START_TIMES: &Words<StartTime> =
     &[("auto", StartTime::Auto), ("filter", StartTime::Filter), ("request", StartTime::Request)];
@@ -25,6 +25,7 @@ pub(super) fn read(envoy: &mut Object<'_>) -> Result<OutcomeConfig, ConfigError>
     Ok(OutcomeConfig {
         details: details.unwrap_or(Details::ALL),
         start_time: start_time.unwrap_or(StartTime::Auto),
+        tags: Tags::Unread,
     })
 }
 

@@ -5,7 +5,7 @@ use crate::batch::QueueFullPolicy;
 use crate::envoy::attributes::{Detail, Details};
 use crate::envoy::expression::Expression;
 use crate::export::protocol::{Compression, Protocol};
-use crate::outcome::StartTime;
+use crate::outcome::{StartTime, Tags};
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{AlwaysOn, ParentBased, Threshold, TraceIdRatio};
 use crate::semconv::name::SpanName;
@@ -134,11 +134,15 @@ fn every_key_is_read() {
     assert_eq!(route("GET", "/static/a/b", "").as_deref(), Some("/static/{*path}"));
     assert_eq!(route("GET", "/", "/carts/{id}").as_deref(), Some("/carts/{id}"));
     assert_eq!(config.http.span_name, SpanName::parse("to {server.address}"));
+    assert_eq!(config.semconv, Semconv::StableAndLegacy);
     assert_eq!(config.max_open_bytes, 1_000_000);
     assert_eq!(config.span_kind, SpanKindSetting::Client);
     assert_eq!(config.unsampled, Unsampled::PassThrough);
     let details = Details::NONE.with(Detail::RouteName).with(Detail::ClusterName);
-    assert_eq!(config.outcome, OutcomeConfig { details, start_time: StartTime::Request });
+    assert_eq!(
+        config.outcome,
+        OutcomeConfig { details, start_time: StartTime::Request, tags: Tags::Read }
+    );
     assert_eq!(config.max_spans_per_second, Some(500));
     assert_eq!(config.long_streams, Some(Duration::from_secs(30)));
     let header = |header: &Option<OperatorHeader>| header.clone().map(|it| (it.name, it.secret));
@@ -160,7 +164,8 @@ fn every_key_is_read() {
 
 #[test]
 fn details_are_named_as_in_spans() {
-    let all = OutcomeConfig { details: Details::ALL, start_time: StartTime::Auto };
+    let all =
+        OutcomeConfig { details: Details::ALL, start_time: StartTime::Auto, tags: Tags::Unread };
     let names = [
         "envoy.response_code_details",
         "envoy.upstream_address",
@@ -291,7 +296,7 @@ fn what_this_version_does_not_support_is_called_by_its_name() {
             "instrumentation/development.general.http.",
             &["semconv"],
         ),
-        (r#"{"envoy": {KEY}}"#, "envoy.", &["attributes", "semconv"]),
+        (r#"{"envoy": {KEY}}"#, "envoy.", &["attributes"]),
     ];
     for (document, path, keys) in cases {
         for key in keys {

@@ -16,6 +16,15 @@ pub const RESPONSE_CODE: &str = "response.code";
 /// The response flags.
 pub const RESPONSE_FLAGS: &str = "response.flags";
 
+/// What Envoy's own tracer writes beside: the sizes of the bodies of the request (its `content-length`, where it has one) and of the response, and
+/// the message of a gRPC call's status, in the trailers, or in the headers of a response without any.
+pub const TAGS: [&str; 4] = [
+    "request.size",
+    "response.size",
+    "response.trailers.grpc-message",
+    "response.headers.grpc-message",
+];
+
 /// What Envoy knows of a request beside the exchange itself. Each has its price: a host call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
@@ -98,6 +107,8 @@ pub struct OutcomeValues {
     pub connection: Connection,
     /// In the order of [`Detail::ALL`]; empty where nothing was read.
     pub details: [Vec<u8>; Detail::ALL.len()],
+    /// In the order of [`TAGS`], as far as they were read.
+    pub tags: Vec<Vec<u8>>,
 }
 
 /// What Envoy knows of a request when it has ended. Texts are empty where it knows nothing.
@@ -127,6 +138,8 @@ pub struct Outcome<'a> {
     pub route_name: &'a [u8],
     /// `xds.listener_direction`.
     pub listener_direction: TrafficDirection,
+    /// In the order of [`TAGS`], as far as they were read.
+    pub tags: &'a [Vec<u8>],
 }
 
 impl OutcomeValues {
@@ -148,6 +161,7 @@ impl OutcomeValues {
             cluster_name,
             route_name,
             listener_direction: self.connection.listener_direction,
+            tags: &self.tags,
         }
     }
 }
@@ -223,6 +237,7 @@ mod tests {
             response_flags: ResponseFlags::from_bits(32),
             connection,
             details: Detail::ALL.map(value),
+            tags: vec![bytes(8)],
         };
         let expected = Outcome {
             start: 1,
@@ -237,6 +252,7 @@ mod tests {
             cluster_name: b"xds.cluster_name",
             route_name: b"xds.route_name",
             listener_direction: TrafficDirection::Outbound,
+            tags: &[bytes(8)],
         };
         assert_eq!(values.outcome(), expected);
         assert_eq!(OutcomeValues::default().outcome(), Outcome::default(), "nothing was read");

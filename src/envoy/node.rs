@@ -15,6 +15,16 @@ pub struct Node {
     namespace: Option<String>,
     machine: Option<String>,
     cluster_id: Option<String>,
+    zone: Option<String>,
+}
+
+/// What Envoy's own tracer says of its node; empty where it says nothing.
+#[derive(Debug, Default)]
+pub struct LocalInfo {
+    /// Its id.
+    pub id: String,
+    /// The zone of its locality.
+    pub zone: String,
 }
 
 impl Node {
@@ -32,6 +42,7 @@ impl Node {
         );
         let id = value(&["xds", "node", "id"]);
         let cluster = value(&["xds", "node", "cluster"]);
+        let zone = value(&["xds", "node", "locality", "zone"]);
         let mut label = |name: &str| value(&["xds", "node", "metadata", "LABELS", name]);
         Self {
             id,
@@ -44,7 +55,14 @@ impl Node {
             namespace,
             machine,
             cluster_id,
+            zone,
         }
+    }
+
+    /// What Envoy's own tracer says of it.
+    #[must_use]
+    pub fn into_local_info(self) -> LocalInfo {
+        LocalInfo { id: self.id.unwrap_or_default(), zone: self.zone.unwrap_or_default() }
     }
 
     /// Whether this is a gateway or a waypoint of Istio, whose id starts with what the proxy is for.

@@ -94,7 +94,8 @@ impl RootContext for Root {
         let node = source::node();
         config.span_kind = config.span_kind.on(&node);
         let resource = resource::attributes(&config.resource, &node, &instance);
-        let tracer = Tracer::new(config, &resource, ids, Box::new(HostZlib));
+        let mut tracer = Tracer::new(config, &resource, ids, Box::new(HostZlib));
+        tracer.note_node(node.into_local_info());
         let running = Rc::new(Running::new(tracer, self.clock, unsent, registration));
         self.filters.add(self.id, plugin, Some(Rc::clone(&running)));
         self.running = Some(running);

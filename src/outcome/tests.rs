@@ -93,7 +93,7 @@ fn undecided() -> OpenSpan {
 }
 
 fn reader(details: Details, start_time: StartTime) -> OutcomeReader {
-    let mut reader = OutcomeReader::new(OutcomeConfig { details, start_time });
+    let mut reader = OutcomeReader::new(OutcomeConfig { details, start_time, tags: Tags::Unread });
     // The connection is known from here on.
     reader.read(&http(), &Ended { code: 200, ..Ended::default() });
     reader

@@ -10,15 +10,15 @@ use std::borrow::Cow;
 /// The `error.type` of a request that failed, whatever it is.
 #[must_use]
 pub fn of(kind: SpanKind, facts: &Facts<'_>) -> Option<Cow<'static, str>> {
-    match facts.rpc {
+    match facts.rpc.and_then(|rpc| rpc.status) {
         _ if facts.is_open => None,
-        Some(rpc) => of_grpc(kind, facts, rpc.status),
+        Some(status) => of_grpc(kind, facts, status),
         None => of_http(kind, facts),
     }
 }
 
 /// The `error.type` of a request that failed: its status code, or the response flag, or what else Envoy says, that
-/// cut it off.
+/// cut it off. Of a call whose own code is in the body alone, too: Connect's codes that are a server's fault are 5xx, and no others are.
 ///
 /// 5xx is an error for both kinds; 4xx for a client only, and nothing more is asked of it for a
 /// server. Below that, and without a response, an interruption is one, unless it is a client's own caller who

@@ -38,8 +38,10 @@ pub struct Facts<'a> {
     pub protocol_version: &'a [u8],
     /// The response's status, if there was a response.
     pub status: Option<u16>,
-    /// The call, if the request is a gRPC one.
+    /// The call, if the request is one of gRPC, gRPC-Web or Connect.
     pub rpc: Option<Rpc<'a>>,
+    /// What the response's `grpc-status` said, if it was looked for.
+    pub grpc_status: Option<StatusCode>,
     /// What cut it off, if anything did: Envoy's word for it, mostly a response flag.
     pub interruption: Option<&'static str>,
     /// What Envoy knows beside.
@@ -63,13 +65,65 @@ pub enum Sides {
     Apart,
 }
 
-/// A gRPC call.
+/// A call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rpc<'a> {
+    /// By what means.
+    pub system: RpcSystem,
     /// What was called.
     pub method: Method<'a>,
-    /// How it ended.
-    pub status: StatusCode,
+    /// How it ended; none where the body alone says it, of Connect and of gRPC-Web.
+    pub status: Option<StatusCode>,
+}
+
+impl<'a> Rpc<'a> {
+    /// Reads a call.
+    #[inline(never)] // Most requests are none.
+    fn read(
+        protocol: RequestProtocol,
+        request: &RequestHeaders<'a>,
+        grpc_status: Option<StatusCode>,
+        outcome: &Outcome<'_>,
+    ) -> Self {
+        let code = outcome.response_code;
+        let is_in_body = protocol == RequestProtocol::GrpcWeb
+            && code == Some(200)
+            && outcome.interruption().is_none();
+        let (system, method, status, is_unknown) = if protocol == RequestProtocol::Connect {
+            let method = request.rpc_method(protocol);
+            (RpcSystem::Connect, method, None, matches!(code, Some(404 | 501)))
+        } else {
+            // It may have been cut.
+            let method = request.path.strip_prefix(b"/");
+            let made = || StatusCode::of_outcome(outcome);
+            let status = grpc_status.or_else(|| (!is_in_body).then(made));
+            (RpcSystem::Grpc, method, status, status == Some(StatusCode::UNIMPLEMENTED))
+        };
+        let method = method.unwrap_or_default();
+        let is_unknown = is_unknown || outcome.response_flags.has_no_route();
+        let method = if is_unknown { Method::Other(method) } else { Method::Known(method) };
+        Self { system, method, status }
+    }
+}
+
+/// The systems of calls that the conventions know, and a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RpcSystem {
+    /// gRPC, over HTTP/2 or as gRPC-Web.
+    Grpc,
+    /// Connect.
+    Connect,
+}
+
+impl RpcSystem {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static [u8] {
+        match self {
+            Self::Grpc => b"grpc",
+            Self::Connect => b"connectrpc",
+        }
+    }
 }
 
 /// The method of an RPC, `package.Service/Method`.
@@ -77,7 +131,7 @@ pub struct Rpc<'a> {
 pub enum Method<'a> {
     /// One that there is, as far as can be known.
     Known(&'a [u8]),
-    /// One that nobody has: it was answered `UNIMPLEMENTED`, or has no route. Whoever calls can make up as many as they like.
+    /// One that nobody has: it was answered `UNIMPLEMENTED` (of Connect, 404 or 501), or has no route. Whoever calls can make up as many as they like.
     Other(&'a [u8]),
 }
 
@@ -96,17 +150,9 @@ impl<'a> Facts<'a> {
         let forwarded = request.forwarded();
         let source = HostPort::of_socket(outcome.source_address);
         let client = request.client_address(&forwarded).unwrap_or(Cow::Borrowed(source.host));
-        let flags = outcome.response_flags;
-        let rpc = match protocol {
-            RequestProtocol::Http => None,
-            RequestProtocol::Grpc => {
-                let method = request.path.strip_prefix(b"/").unwrap_or_default();
-                let status = grpc_status.unwrap_or_else(|| StatusCode::of_outcome(&outcome));
-                let is_unknown = status == StatusCode::UNIMPLEMENTED || flags.has_no_route();
-                let method = if is_unknown { Method::Other(method) } else { Method::Known(method) };
-                Some(Rpc { method, status })
-            }
-        };
+        let protocol = request.protocol(protocol);
+        let rpc = (protocol != RequestProtocol::Http)
+            .then(|| Rpc::read(protocol, &request, grpc_status, &outcome));
         Self {
             method: request.method,
             path: request.path,
@@ -122,6 +168,7 @@ impl<'a> Facts<'a> {
             protocol_version: outcome.protocol.strip_prefix(b"HTTP/").unwrap_or_default(),
             status: outcome.response_code,
             rpc,
+            grpc_status,
             interruption: outcome.interruption(),
             outcome,
             request_headers,

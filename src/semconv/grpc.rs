@@ -36,6 +36,7 @@ impl StatusCode {
     const UNKNOWN: Self = Self(2);
     const DEADLINE_EXCEEDED: Self = Self(4);
     const PERMISSION_DENIED: Self = Self(7);
+    pub(super) const RESOURCE_EXHAUSTED: Self = Self(8);
     pub(super) const UNIMPLEMENTED: Self = Self(12);
     const INTERNAL: Self = Self(13);
     const UNAVAILABLE: Self = Self(14);
@@ -79,6 +80,12 @@ impl StatusCode {
             Self::DATA_LOSS,
         ]
         .contains(&self)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
     }
 
     /// Its name, or its number.

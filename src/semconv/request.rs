@@ -41,25 +41,51 @@ pub enum RequestProtocol {
     Http,
     /// gRPC.
     Grpc,
+    /// gRPC-Web, whose trailers are in the body.
+    GrpcWeb,
+    /// Connect, whose errors are in the body.
+    Connect,
 }
 
 impl RequestProtocol {
-    /// What kind of request this is (gRPC over HTTP/2, Requests): a gRPC call is a POST of the content type `application/grpc`,
-    /// maybe with `+` or `;` after, to `/package.Service/Method`.
+    /// The header that a unary Connect call has.
+    pub const CONNECT_VERSION: &'static str = "connect-protocol-version";
+
+    /// What kind of request this is, as far as its content type tells: a call of a method, or plain HTTP. gRPC over HTTP/2, Requests, and
+    /// gRPC-Web: a POST of the type `application/grpc` or `application/grpc-web`. Connect Protocol Reference: a POST of a type for streams,
+    /// or with the protocol's version; [`RequestHeaders::protocol`] knows its GET.
     #[must_use]
     pub fn of(headers: &Headers) -> Self {
         let mut types = headers.all("content-type").filter(|value| !value.is_empty());
-        let is_grpc = match types.next().unwrap_or_default().strip_prefix(b"application/grpc") {
-            Some([]) => true,
-            Some([next, ..]) => b"+;".contains(next),
-            None => false,
-        };
-        let is_call = || {
-            headers.first(":method") == b"POST"
-                && RequestHeaders::read(headers.iter()).grpc_method().is_some()
-        };
-        if is_grpc && is_call() { Self::Grpc } else { Self::Http }
+        match types.next().and_then(|it| it.strip_prefix(b"application/")) {
+            Some(subtype) => Self::of_call(subtype, headers),
+            None => Self::Http,
+        }
     }
+
+    #[inline(never)] // Most requests are no calls.
+    fn of_call(subtype: &[u8], headers: &Headers) -> Self {
+        let of_web = |rest: &[u8]| is_end_of_name(rest.strip_prefix(b"-text").unwrap_or(rest));
+        let protocol = if is_grpc(subtype) {
+            Self::Grpc
+        } else if subtype.strip_prefix(b"grpc-web").is_some_and(of_web) {
+            Self::GrpcWeb
+        } else if subtype.starts_with(b"connect+")
+            || !subtype.starts_with(b"grpc-web") && headers.first(Self::CONNECT_VERSION) == b"1"
+        {
+            Self::Connect
+        } else {
+            return Self::Http;
+        };
+        let request = RequestHeaders::read(headers.iter());
+        let is_call = request.method == b"POST" && request.rpc_method(protocol).is_some();
+        if is_call { protocol } else { Self::Http }
+    }
+}
+
+/// Whether a name of a content type is over here: what follows is nothing, its format or a parameter.
+fn is_end_of_name(rest: &[u8]) -> bool {
+    rest.first().is_none_or(|next| b"+;".contains(next))
 }
 
 impl<'a> RequestHeaders<'a> {
@@ -115,13 +141,41 @@ impl<'a> RequestHeaders<'a> {
         request
     }
 
-    /// `package.Service/Method`, if the path has exactly these two segments.
+    /// What kind of request this is, if this is what its content type tells: a GET of Connect's has the protocol's version in its query.
     #[must_use]
-    pub fn grpc_method(&self) -> Option<&'a [u8]> {
-        let method = self.path.strip_prefix(b"/")?;
-        let mut segments = method.split(|byte| *byte == b'/');
-        let is_call = [segments.next()?, segments.next()?].iter().all(|it| !it.is_empty());
-        (is_call && segments.next().is_none()).then_some(method)
+    pub fn protocol(&self, told: RequestProtocol) -> RequestProtocol {
+        // It has an encoding and a message, too. Most queries are shorter.
+        const SHORTEST: usize = b"connect=v1&encoding=a&message=".len();
+        match self.query {
+            Some(query) if query.len() >= SHORTEST => self.protocol_by(query, told),
+            _ => told,
+        }
+    }
+
+    #[inline(never)] // As it says.
+    fn protocol_by(&self, query: &[u8], told: RequestProtocol) -> RequestProtocol {
+        let is_connect = told == RequestProtocol::Http
+            && self.method == b"GET"
+            && query.split(|byte| *byte == b'&').any(|it| it == b"connect=v1")
+            && self.rpc_method(RequestProtocol::Connect).is_some();
+        if is_connect { RequestProtocol::Connect } else { told }
+    }
+
+    /// `package.Service/Method`: the only two segments of the path; of Connect, where a prefix may stand before them, the last two.
+    #[must_use]
+    pub fn rpc_method(&self, protocol: RequestProtocol) -> Option<&'a [u8]> {
+        let path = self.path.strip_prefix(b"/")?;
+        let mut segments = path.rsplit(|byte| *byte == b'/');
+        let (method, service) = (segments.next()?, segments.next()?);
+        let has_prefix = segments.next().is_some();
+        let is_call = !method.is_empty() && !service.is_empty();
+        let length = service.len() + 1 + method.len();
+        match protocol {
+            RequestProtocol::Grpc | RequestProtocol::GrpcWeb if has_prefix => None,
+            RequestProtocol::Http => None,
+            _ if !is_call => None,
+            _ => path.get(path.len().checked_sub(length)?..),
+        }
     }
 
     /// What the `Forwarded` header says; nothing if it is malformed.
@@ -178,6 +232,11 @@ impl<'a> RequestHeaders<'a> {
         let same = !told.is_empty() && told.eq_ignore_ascii_case(self.scheme);
         known_scheme(told).map(Cow::Borrowed).or_else(|| same.then(|| scheme(self.scheme)))
     }
+}
+
+/// Whether what stands after `application/` is `grpc`, maybe with `+` or `;` after.
+pub(super) fn is_grpc(subtype: &[u8]) -> bool {
+    subtype.strip_prefix(b"grpc").is_some_and(is_end_of_name)
 }
 
 /// A scheme in lower case, as all are (RFC 3986, section 3.1).
@@ -298,37 +357,87 @@ mod tests {
     }
 
     #[test]
-    fn grpc_is_recognized() {
-        let (post, grpc) = ((":method", "POST"), ("content-type", "application/grpc+proto"));
-        let call = (":path", "/a.B/C");
-        let cases: &[(&[(&str, &str)], bool, &str)] = &[
-            (&[post, call, grpc], true, "gRPC"),
-            (&[post, call, ("content-type", "application/grpc")], true, "plain gRPC"),
-            (&[post, call, ("content-type", "application/grpc;a=b")], true, "with a parameter"),
-            (&[post, call, ("content-type", "application/grpc-web")], false, "gRPC-Web is another"),
-            (&[post, call, ("content-type", "application/x-protobuf")], false, "plain HTTP"),
-            (&[post, call], false, "no content type"),
-            (&[(":method", "GET"), call, grpc], false, "gRPC is a POST"),
-            (&[post, (":path", "/a.B"), grpc], false, "one segment"),
-            (&[post, (":path", "/a.B/C/d"), grpc], false, "three segments"),
-            (&[post, (":path", "/a.B/C/"), grpc], false, "a slash at the end"),
-            (&[post, (":path", "/a.B/"), grpc], false, "an empty method"),
-            (&[post, (":path", "//C"), grpc], false, "an empty service"),
-            (&[post, (":path", "a.B/C"), grpc], false, "no slash before it"),
-            (&[post, (":path", "/"), grpc], false, "a slash alone"),
-            (&[post, (":path", "/a.B/C?/d"), grpc], true, "a query is no segment"),
-            (&[post, grpc], false, "no path"),
-            (&[post, call, ("content-type", ""), grpc], true, "an empty type first"),
-            (&[post, call, ("content-type", "text/plain"), grpc], false, "another type first"),
+    fn calls_are_recognized() {
+        use RequestProtocol::{Connect, Grpc, GrpcWeb, Http};
+        let (post, get) = ((":method", "POST"), (":method", "GET"));
+        let grpc = ("content-type", "application/grpc+proto");
+        let (call, version) = ((":path", "/a.B/C"), ("connect-protocol-version", "1"));
+        let path = |path| (":path", path);
+        let of_type = |value| ("content-type", value);
+        let json = of_type("application/json");
+        let cases: &[(&[(&str, &str)], RequestProtocol, &str)] = &[
+            (&[post, call, grpc], Grpc, "gRPC"),
+            (&[post, call, of_type("application/grpc")], Grpc, "plain gRPC"),
+            (&[post, call, of_type("application/grpc;a=b")], Grpc, "with a parameter"),
+            (&[post, call, of_type("application/x-protobuf")], Http, "plain HTTP"),
+            (&[post, call, of_type("application/grpcs")], Http, "another type"),
+            (&[post, call], Http, "no content type"),
+            (&[get, call, grpc], Http, "gRPC is a POST"),
+            (&[post, path("/a.B"), grpc], Http, "one segment"),
+            (&[post, path("/a.B/C/d"), grpc], Http, "three segments"),
+            (&[post, path("/a.B/C/"), grpc], Http, "a slash at the end"),
+            (&[post, path("/a.B/"), grpc], Http, "an empty method"),
+            (&[post, path("//C"), grpc], Http, "an empty service"),
+            (&[post, path("a.B/C"), grpc], Http, "no slash before it"),
+            (&[post, path("/"), grpc], Http, "a slash alone"),
+            (&[post, path("/a.B/C?/d"), grpc], Grpc, "a query is no segment"),
+            (&[post, grpc], Http, "no path"),
+            (&[post, call, of_type(""), grpc], Grpc, "an empty type first"),
+            (&[post, call, of_type("text/plain"), grpc], Http, "another type first"),
+            (&[post, call, of_type("application/grpc-web")], GrpcWeb, "gRPC-Web"),
+            (&[post, call, of_type("application/grpc-web+proto")], GrpcWeb, "with its format"),
+            (&[post, call, of_type("application/grpc-web-text")], GrpcWeb, "as text"),
+            (&[post, call, of_type("application/grpc-web-text+proto")], GrpcWeb, "both"),
+            (&[post, call, of_type("application/grpc-website")], Http, "another type"),
+            (&[get, call, of_type("application/grpc-web")], Http, "gRPC-Web is a POST"),
+            (&[post, path("/a/a.B/C"), of_type("application/grpc-web")], Http, "three segments"),
+            (&[post, call, json, version], Connect, "a unary call"),
+            (&[post, call, of_type("application/proto"), version], Connect, "in binary"),
+            (&[post, path("/api/a.B/C"), json, version], Connect, "under a prefix"),
+            (&[post, path("/a.B/C/"), json, version], Http, "no method"),
+            (&[post, path("/a.B"), json, version], Http, "no service"),
+            (&[post, call, json], Http, "no version"),
+            (&[post, call, json, ("connect-protocol-version", "2")], Http, "another version"),
+            (&[post, call, of_type("text/plain"), version], Http, "no type of Connect's"),
+            (&[post, call, grpc, version], Grpc, "gRPC's type says more than a header"),
+            (&[post, call, of_type("application/connect+json")], Connect, "a stream"),
+            (&[get, call, of_type("application/connect+json")], Http, "a stream is a POST"),
+            (&[get, path("/a.B/C?encoding=a&connect=v1&message=")], Connect, "a GET"),
+            (&[get, path("/a.B/C?connect=v11&encoding=a&message=")], Http, "another version in it"),
+            (&[get, path("/a.B/C?a=connect=v1&encoding=a&message=")], Http, "another parameter"),
+            (&[get, path("/a.B/C?encoding=json&connect=v1")], Http, "no message"),
+            (&[get, path("/C?encoding=a&connect=v1&message=")], Http, "one segment"),
+            (&[get, path("/connect=v1?a")], Http, "no query"),
+            (
+                &[post, path("/a.B/C?connect=v1&encoding=a&message=")],
+                Http,
+                "a POST has a content type",
+            ),
         ];
-        for (headers, is_grpc, reason) in cases {
-            let names = RequestHeaders::NAMES.into_iter().collect();
-            let headers = Headers::select(HeaderMap::of(headers), &names);
-            assert_eq!(
-                RequestProtocol::of(&headers) == RequestProtocol::Grpc,
-                *is_grpc,
-                "{reason}"
-            );
+        for (headers, expected, reason) in cases {
+            let names = RequestHeaders::NAMES.into_iter().chain([RequestProtocol::CONNECT_VERSION]);
+            let headers = Headers::select(HeaderMap::of(headers), &names.collect());
+            let read = RequestHeaders::read(headers.iter());
+            assert_eq!(read.protocol(RequestProtocol::of(&headers)), *expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_method_is_two_segments() {
+        use RequestProtocol::{Connect, Grpc, Http};
+        let cases = [
+            (Grpc, "/a.B/C", Some("a.B/C"), "gRPC"),
+            (Grpc, "/api/a.B/C", None, "gRPC has no prefix"),
+            (Connect, "/a.B/C", Some("a.B/C"), "Connect"),
+            (Connect, "/api/v1/a.B/C?x=/y", Some("a.B/C"), "Connect may have one"),
+            (Connect, "/api//C", None, "no service"),
+            (Connect, "/C", None, "one segment"),
+            (Http, "/a.B/C", None, "no call"),
+        ];
+        for (protocol, path, expected, reason) in cases {
+            let headers = [(":path", path)];
+            let method = read(&headers).rpc_method(protocol);
+            assert_eq!(method, expected.map(str::as_bytes), "{reason}");
         }
     }
 

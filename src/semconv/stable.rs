@@ -47,12 +47,9 @@ pub(super) fn describe<'a>(
     config: &HttpConfig,
     attributes: &mut Attributes,
 ) -> Description<'a> {
-    let of_kind = match kind {
-        SpanKind::Server => &config.server,
-        SpanKind::Client => &config.client,
-    };
+    let of_kind = config.of(kind);
     let method = match facts.rpc {
-        Some(rpc) => write_grpc(kind, facts, rpc, attributes),
+        Some(rpc) => write_rpc(kind, facts, rpc, attributes),
         None => write_http(kind, facts, config, of_kind, attributes),
     };
     let error = error::of(kind, facts);
@@ -61,22 +58,28 @@ pub(super) fn describe<'a>(
     }
     write_peer(kind, facts, attributes);
     envoy::write(kind, facts, attributes);
-    let [of_request, of_response] = match facts.rpc {
-        Some(_) => [RPC_REQUEST_METADATA, RPC_RESPONSE_METADATA],
-        None => [HTTP_REQUEST_HEADER, HTTP_RESPONSE_HEADER],
-    };
-    write_captured(
-        of_request,
-        &of_kind.request_captured_headers,
-        facts.request_headers,
-        attributes,
-    );
-    let captured = &of_kind.response_captured_headers;
-    write_captured(of_response, captured, facts.response_headers, attributes);
+    write_captured(kind, facts, config, attributes);
     let status = if error.is_some() { SpanStatus::Error } else { SpanStatus::Unset };
     let configured = config.span_name.as_ref().and_then(|it| it.of(kind, facts, method));
     let name = configured.map_or_else(|| named(method, facts.route), Cow::Owned);
     Description { name, status }
+}
+
+/// Writes the headers that were asked for.
+pub(super) fn write_captured(
+    kind: SpanKind,
+    facts: &Facts<'_>,
+    config: &HttpConfig,
+    attributes: &mut Attributes,
+) {
+    let of_kind = config.of(kind);
+    let [of_request, of_response] = match facts.rpc {
+        Some(_) => [RPC_REQUEST_METADATA, RPC_RESPONSE_METADATA],
+        None => [HTTP_REQUEST_HEADER, HTTP_RESPONSE_HEADER],
+    };
+    write_headers(of_request, &of_kind.request_captured_headers, facts.request_headers, attributes);
+    let captured = &of_kind.response_captured_headers;
+    write_headers(of_response, captured, facts.response_headers, attributes);
 }
 
 /// The span's name: a method, and a route if there is one (HTTP spans, section Name).
@@ -171,14 +174,14 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
 
 /// Writes the call and gives the method for the span's name (RPC spans, section Name, and `rpc.method`): a method that is not known is `_OTHER`
 /// with the original beside.
-fn write_grpc<'a>(
+fn write_rpc<'a>(
     kind: SpanKind,
     facts: &Facts<'_>,
     rpc: Rpc<'a>,
     attributes: &mut Attributes,
 ) -> &'a [u8] {
-    const SYSTEM: &[u8] = b"grpc";
-    attributes.string(RPC_SYSTEM_NAME, SYSTEM);
+    let system = rpc.system.name();
+    attributes.string(RPC_SYSTEM_NAME, system);
     let name = match rpc.method {
         Method::Known(method) => {
             attributes.string(RPC_METHOD, method);
@@ -187,7 +190,7 @@ fn write_grpc<'a>(
         Method::Other(method) => {
             attributes.string(RPC_METHOD, OTHER);
             attributes.string(RPC_METHOD_ORIGINAL, method);
-            SYSTEM
+            system
         }
     };
     let origin = match kind {
@@ -195,8 +198,14 @@ fn write_grpc<'a>(
         SpanKind::Client => &facts.called,
     };
     write_server(origin.server(), attributes);
-    if !facts.is_open {
-        attributes.string(RPC_RESPONSE_STATUS_CODE, rpc.status.name().as_bytes());
+    if facts.is_open {
+        return name;
+    }
+    if let Some(status) = rpc.status {
+        attributes.string(RPC_RESPONSE_STATUS_CODE, status.name().as_bytes());
+    } else if let Some(code) = facts.status {
+        // Nothing else tells how it ended.
+        attributes.int(HTTP_RESPONSE_STATUS_CODE, i64::from(code));
     }
     name
 }
@@ -225,7 +234,7 @@ fn write_peer(kind: SpanKind, facts: &Facts<'_>, attributes: &mut Attributes) {
 }
 
 /// One list for each configured name that occurs.
-fn write_captured(prefix: &str, names: &[String], headers: &Headers, attributes: &mut Attributes) {
+fn write_headers(prefix: &str, names: &[String], headers: &Headers, attributes: &mut Attributes) {
     let mut key = String::new();
     for name in names {
         let values = headers.all(name);

@@ -156,8 +156,8 @@ impl Known {
             },
             Self::PeerAddress => is(of.source().unless_forwarded().host),
             Self::RpcMethod => {
-                RequestProtocol::of(headers) == RequestProtocol::Grpc
-                    && request.grpc_method().is_some_and(is)
+                let protocol = request.protocol(RequestProtocol::of(headers));
+                request.rpc_method(protocol).is_some_and(is)
             }
             Self::ProtocolVersion => of.envoys(PROTOCOL).strip_prefix(b"HTTP/").is_some_and(is),
             Self::RouteName => is(of.envoys(Detail::RouteName.attribute())),

@@ -34,10 +34,12 @@ pub fn is_export(headers: &Headers) -> bool {
         return false;
     }
     let request = RequestHeaders::read(headers.iter());
-    match RequestProtocol::of(headers) {
+    let protocol = RequestProtocol::of(headers);
+    match protocol {
         RequestProtocol::Grpc => {
-            request.grpc_method().is_some_and(|method| GRPC_METHODS.contains(&method))
+            request.rpc_method(protocol).is_some_and(|method| GRPC_METHODS.contains(&method))
         }
+        RequestProtocol::GrpcWeb | RequestProtocol::Connect => false,
         RequestProtocol::Http => {
             is_otlp(request.content_type)
                 && ends_as_otlp(request.path)

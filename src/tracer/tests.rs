@@ -145,7 +145,11 @@ struct Outcome {
 
 /// That of Envoy's attributes. `took` is how long the filter sees it take, in nanoseconds.
 fn outcome(attributes: &[(&str, &str)]) -> Outcome {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 17] = [
+        "request.size",
+        "response.size",
+        "response.trailers.grpc-message",
+        "response.headers.grpc-message",
         "took",
         "request.time",
         "request.duration",
@@ -206,7 +210,9 @@ impl EndedRequest for Outcome {
     }
 
     fn attribute(&self, name: &str) -> Vec<u8> {
-        const NUMBERS: [&str; 7] = [
+        const NUMBERS: [&str; 9] = [
+            "request.size",
+            "response.size",
             "request.time",
             "request.duration",
             "response.code",

@@ -59,11 +59,14 @@ const HTTP_CLIENT: &[Row] = &[
     ("url.template", Text, Optional),
 ];
 
-const GRPC: &[Row] = &[
+/// gRPC, gRPC-Web and Connect.
+const RPC: &[Row] = &[
     ("rpc.method", Text, Required),
     ("rpc.method_original", Text, Optional),
     ("rpc.system.name", Text, Required),
-    ("rpc.response.status_code", Text, Required),
+    // One of them: what the body alone says, a proxy does not know.
+    ("rpc.response.status_code", Text, Optional),
+    ("http.response.status_code", Int, Optional),
     ("error.type", Text, Optional),
     ("network.peer.address", Text, Optional),
     ("network.peer.port", Int, Optional),
@@ -96,7 +99,7 @@ pub(crate) fn check(span: &Span) {
     let name = format!("{} {attributes:#?}", span.span.name);
     let kind = span.span.kind();
     let table = match (attributes.contains_key("rpc.system.name"), kind) {
-        (true, _) => GRPC,
+        (true, _) => RPC,
         (false, SpanKind::Server) => HTTP_SERVER,
         (false, SpanKind::Client) => HTTP_CLIENT,
         (false, kind) => panic!("{kind:?} is no kind of a proxy: {name}"),
@@ -119,6 +122,15 @@ pub(crate) fn check(span: &Span) {
         let row = table.iter().chain(ENVOY).find(|(known, ..)| known == key);
         let Some((_, expected, _)) = row else { panic!("{key} is not in the conventions: {name}") };
         assert_eq!(found, *expected, "{key}: {name}");
+    }
+    if let Some(system) = span.text("rpc.system.name") {
+        assert!(["grpc", "connectrpc"].contains(&system.as_str()), "{name}");
+        let [of_rpc, of_http] = ["rpc", "http"]
+            .map(|of| attributes.contains_key(&format!("{of}.response.status_code")));
+        match system.as_str() {
+            "grpc" => assert_ne!(of_rpc, of_http, "one status: {name}"),
+            _ => assert!(!of_rpc, "Connect's code is in the body: {name}"),
+        }
     }
     let (other, original) = ("_OTHER", "rpc.method_original");
     let is_other = span.text("rpc.method").as_deref() == Some(other);

@@ -4,6 +4,7 @@
 //! one out), `<` a header of the response, `<<` a trailer, `.` an attribute of its outcome, `=` what is seen of it (`= no KEY`: it is not).
 
 use super::*;
+use harness::span::hex;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -167,7 +168,6 @@ fn seen(case: &Case) -> BTreeMap<String, String> {
             see(&key, text(&value));
         }
         for link in &span.span.links {
-            let hex = |bytes: &[u8]| bytes.iter().map(|it| format!("{it:02x}")).collect::<String>();
             let ids = format!("{} {}", hex(&link.trace_id), hex(&link.span_id));
             let link = format!("{ids} {:x} {}", link.flags, link.trace_state);
             see("link", link.trim_end().to_owned());

@@ -1,5 +1,5 @@
 //! The Collector's `span_metrics` connector behind the filter: the rates, errors and durations that it makes of our
-//! spans are those that Envoy itself counts of the same requests.
+//! spans are those that Envoy itself counts of the same requests, for each route, by its template and by its name.
 
 use anyhow::{Context, Result};
 use harness::client::{Call, Http};
@@ -14,28 +14,42 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The traffic: route, path, how often. A route is known to Envoy's counters and to the spans by its name.
-const TRAFFIC: [(&str, &str, u64); 5] = [
-    ("shop", "/", 20),
-    ("shop", "/status/404", 6),
-    ("shop", "/status/500", 5),
-    ("reports", "/delay/300", 3),
-    ("reports", "/status/503", 2),
+/// Envoy's routes: the name, which its counters have, too, and the template, which Envoy and the filter match a path with.
+const ROUTES: [(&str, &str); 3] =
+    [("users", "/users/{id}"), ("statuses", "/status/{code}"), ("reports", "/delay/{ms}")];
+
+/// The traffic: path, how often. What no template matches goes the file's own way.
+const TRAFFIC: [(&str, u64); 7] = [
+    ("/users/7", 12),
+    ("/users/8?fields=name", 8),
+    ("/users/7/orders", 4),
+    ("/status/404", 6),
+    ("/status/500", 5),
+    ("/status/503", 2),
+    ("/delay/300", 3),
 ];
 
 /// The bound, in ms, that tells the slow requests from the others; a bucket of both histograms ends there.
 const SLOW: f64 = 250.0;
 
 fn bootstrap(edge: Bootstrap) -> Result<Bootstrap> {
-    let route = |name, path: &str| {
+    let route = |(name, template): (&str, &str)| {
+        let policy = json!({
+            "name": "envoy.path.match.uri_template.uri_template_matcher",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+                "path_template": template,
+            },
+        });
         json!({
             "name": name, "stat_prefix": name,
-            "match": {"prefix": path}, "route": {"cluster": "upstream"},
+            "match": {"path_match_policy": policy}, "route": {"cluster": "upstream"},
         })
     };
-    let edge = edge.route("ingress", route("shop", "/"))?;
-    edge.route("ingress", route("reports", "/delay"))?
-        .route("ingress", route("reports", "/status/503"))
+    let templates = ROUTES.map(|(_, template)| template);
+    let configuration = json!({"envoy": {"routes": templates}}).to_string();
+    let edge = edge.filter("ingress", &configuration)?;
+    ROUTES.into_iter().map(route).try_fold(edge, |edge, route| edge.route("ingress", route))
 }
 
 #[tokio::test]
@@ -46,7 +60,7 @@ async fn rates_errors_and_durations_agree_with_envoys_counters() -> Result<()> {
         Stage::start(|edge| bootstrap(edge)?.cluster("otel_collector", collector.http_port()))
             .await?;
     let mut requests = 0;
-    for (_, path, times) in TRAFFIC {
+    for (path, times) in TRAFFIC {
         for _ in 0..times {
             Call::get(path).send(&Http::One, stage.port()).await.context(path)?;
         }
@@ -58,16 +72,20 @@ async fn rates_errors_and_durations_agree_with_envoys_counters() -> Result<()> {
     let stat = |name: &str| stats.get(name).copied().unwrap_or_default();
 
     assert_eq!(stat("http.ingress.downstream_rq_completed"), requests, "Envoy's own count");
-    for (route, class) in
-        [("shop", "2xx"), ("shop", "4xx"), ("shop", "5xx"), ("reports", "2xx"), ("reports", "5xx")]
-    {
-        let ours = metrics.calls(|call| {
-            call.route == route && call.status.as_bytes().first() == class.as_bytes().first()
-        });
-        let envoys = stat(&format!("vhost.all.route.{route}.upstream_rq_{class}"));
-        assert_eq!(ours, envoys, "calls of {route} that end with {class}");
-        assert_ne!(ours, 0, "{route} has some with {class}");
+    let mut of_routes = 0;
+    for (name, template) in ROUTES {
+        for class in ["2xx", "4xx", "5xx"] {
+            let is_of = |call: &Series| call.status.as_bytes().first() == class.as_bytes().first();
+            let by_template = metrics.calls(|call| call.route == template && is_of(call));
+            let by_name = metrics.calls(|call| call.route_name == name && is_of(call));
+            let envoys = stat(&format!("vhost.all.route.{name}.upstream_rq_{class}"));
+            assert_eq!(by_template, envoys, "calls of {template} that end with {class}");
+            assert_eq!(by_name, envoys, "calls of {name} that end with {class}");
+            of_routes += envoys;
+        }
     }
+    let other = metrics.calls(|call| call.route.is_empty() && call.route_name == "default");
+    assert_eq!((other, of_routes + other), (4, requests), "what no template matches");
     let errors = metrics.calls(|call| call.code == "STATUS_CODE_ERROR");
     assert_eq!(errors, stat("http.ingress.downstream_rq_5xx"), "errors, for a server");
     let of_service = metrics.calls(|call| call.service == "edge");
@@ -90,6 +108,7 @@ async fn rates_errors_and_durations_agree_with_envoys_counters() -> Result<()> {
 struct Series {
     service: String,
     route: String,
+    route_name: String,
     status: String,
     code: String,
 }
@@ -171,7 +190,8 @@ impl Series {
         let text = |name: &str| texts.get(name).cloned().unwrap_or_default();
         Self {
             service: text("service.name"),
-            route: text("envoy.route_name"),
+            route: text("http.route"),
+            route_name: text("envoy.route_name"),
             status: text("http.response.status_code"),
             code: text("status.code"),
         }
