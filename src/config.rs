@@ -7,6 +7,7 @@
 //! These readers are never inlined into each other: what the host takes to compile the module grows with its largest function, by 10 MiB
 //! when all of this was one.
 
+mod attributes;
 mod batch;
 mod cursor;
 mod document;
@@ -43,6 +44,7 @@ use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
+use crate::semconv::configured::ConfiguredAttribute;
 use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, SpanKindSetting, TelemetryExports};
 use environment::Variables;
@@ -79,6 +81,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// `envoy.routes`, `envoy.route_name_is_template`.
     pub routes: Routes,
+    /// `envoy.attributes`.
+    pub attributes: Vec<ConfiguredAttribute>,
     /// `envoy.max_open_bytes`.
     pub max_open_bytes: usize,
     /// `envoy.span_kind`.

@@ -4,6 +4,8 @@
 //! how attributes are encoded is `otlp`'s.
 
 pub mod address;
+pub mod baggage;
+pub mod configured;
 pub mod envoy;
 pub mod error;
 pub mod facts;
@@ -11,6 +13,7 @@ pub mod forwarded;
 pub mod grpc;
 pub mod held;
 pub mod name;
+pub mod opt_in;
 pub mod redaction;
 pub mod request;
 pub mod route;
@@ -27,6 +30,7 @@ use crate::envoy::connections::TrafficDirection;
 use crate::envoy::node::Node;
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};
+use configured::ConfiguredAttribute;
 use name::SpanName;
 use route::Routes;
 use std::borrow::Cow;
@@ -98,6 +102,7 @@ pub const KNOWN_METHODS: &[&str] =
 pub struct Conventions {
     http: HttpConfig,
     routes: Rc<Routes>,
+    attributes: Vec<ConfiguredAttribute>,
 }
 
 /// What a span has beside attributes.
@@ -114,7 +119,19 @@ impl Conventions {
     /// The conventions under this configuration.
     #[must_use]
     pub fn new(http: HttpConfig, routes: Rc<Routes>) -> Self {
-        Self { http, routes }
+        Self { http, routes, attributes: Vec::new() }
+    }
+
+    /// The same, and spans have these attributes, too.
+    #[must_use]
+    pub fn with(self, attributes: Vec<ConfiguredAttribute>) -> Self {
+        Self { attributes, ..self }
+    }
+
+    /// The attributes that spans have beside those of each.
+    #[must_use]
+    pub fn attributes(&self) -> &[ConfiguredAttribute] {
+        &self.attributes
     }
 
     /// What gives requests their routes.
@@ -127,7 +144,8 @@ impl Conventions {
     pub fn request_headers(&self) -> impl Iterator<Item = &str> {
         let configs = [&self.http.server, &self.http.client].into_iter();
         let captured = configs.flat_map(|config| &config.request_captured_headers);
-        RequestHeaders::NAMES.into_iter().chain(captured.map(String::as_str))
+        let wanted = self.attributes.iter().filter_map(ConfiguredAttribute::request_header);
+        RequestHeaders::NAMES.into_iter().chain(captured.map(String::as_str)).chain(wanted)
     }
 
     /// What has to be held of a header's value whose attributes have at most so many bytes each: see [`held::value`]. Of a path that was cut,
@@ -143,7 +161,9 @@ impl Conventions {
     /// The response headers that matter to a span.
     pub fn response_headers(&self) -> impl Iterator<Item = &str> {
         let configs = [&self.http.server, &self.http.client].into_iter();
-        configs.flat_map(|config| &config.response_captured_headers).map(String::as_str)
+        let captured = configs.flat_map(|config| &config.response_captured_headers);
+        let wanted = self.attributes.iter().filter_map(ConfiguredAttribute::response_header);
+        captured.map(String::as_str).chain(wanted)
     }
 
     /// Describes one side of a request: its attributes are added, the rest is returned.
@@ -153,7 +173,14 @@ impl Conventions {
         facts: &Facts<'a>,
         attributes: &mut Attributes,
     ) -> Description<'a> {
-        stable::describe(kind, facts, &self.http, attributes)
+        let description = stable::describe(kind, facts, &self.http, attributes);
+        let mut place = usize::from(kind == SpanKind::Client);
+        for attribute in &self.attributes {
+            let told = facts.told.get(place).map_or(&[][..], Vec::as_slice);
+            attribute.write(kind, facts, told, attributes);
+            place += 2;
+        }
+        description
     }
 }
 

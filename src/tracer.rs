@@ -2,6 +2,7 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
+mod attributes;
 mod clock;
 mod end;
 mod keep;
@@ -95,7 +96,8 @@ impl Tracer {
         zlib: Box<dyn Zlib>,
     ) -> Self {
         let (propagators, sampler) = (config.propagators, config.sampler);
-        let conventions = Conventions::new(config.http, Rc::new(config.routes));
+        let conventions =
+            Conventions::new(config.http, Rc::new(config.routes)).with(config.attributes);
         let needs = propagators.needs().and(sampler.needs());
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));

@@ -73,7 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("propagation", &["context", "envoy", "id", "probe", "shown"]),
     ("outcome", &["envoy", "probe", "sampling", "span"]),
     ("probe", &["envoy", "id"]),
-    ("semconv", &["context", "envoy", "otlp"]),
+    ("semconv", &["context", "envoy", "json", "otlp"]),
     ("otlp", &["context", "id", "json", "resource", "shown"]),
     ("resource", &["envoy", "id"]),
     ("context", &["id"]),

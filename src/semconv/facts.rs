@@ -48,6 +48,8 @@ pub struct Facts<'a> {
     pub request_headers: &'a Headers,
     /// The response's headers that were asked for.
     pub response_headers: &'a Headers,
+    /// What was asked for each of [`super::Conventions::attributes`]: for a SERVER span, and for a CLIENT span.
+    pub told: &'a [Vec<u8>],
 }
 
 /// A gRPC call.
@@ -113,6 +115,7 @@ impl<'a> Facts<'a> {
             outcome,
             request_headers,
             response_headers,
+            told: &[],
         }
     }
 

@@ -56,8 +56,11 @@ impl Tracer {
             return;
         }
         self.open = self.open.saturating_sub(span.spans());
-        let facts = span.facts(outcome, &routes);
-        for part in span.parts(self.span_kind.kind(outcome.listener_direction)) {
+        let kind = self.span_kind.kind(outcome.listener_direction);
+        let told = self.ask(&span, kind, request);
+        let mut facts = span.facts(outcome, &routes);
+        facts.told = &told;
+        for part in span.parts(kind) {
             self.queue(part, &span, &facts);
         }
     }
