@@ -7,6 +7,7 @@
 //! These readers are never inlined into each other: what the host takes to compile the module grows with its largest function, by 10 MiB
 //! when all of this was one.
 
+mod attributes;
 mod batch;
 mod cursor;
 mod document;
@@ -45,6 +46,7 @@ use crate::propagation::{Propagators, Unsampled};
 use crate::resource::AttributeValue;
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
+use crate::semconv::configured::ConfiguredAttribute;
 use crate::semconv::route::Routes;
 use crate::semconv::{HttpConfig, Semconv, SpanKindSetting, TelemetryExports};
 use crate::trust::Borders;
@@ -85,6 +87,8 @@ pub struct Config {
     pub routes: Routes,
     /// `envoy.semconv`.
     pub semconv: Semconv,
+    /// `envoy.attributes`.
+    pub attributes: Vec<ConfiguredAttribute>,
     /// `envoy.max_open_bytes`.
     pub max_open_bytes: usize,
     /// `envoy.span_kind`.

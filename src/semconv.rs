@@ -4,6 +4,8 @@
 //! how attributes are encoded is `otlp`'s.
 
 pub mod address;
+pub mod baggage;
+pub mod configured;
 pub mod envoy;
 pub mod error;
 pub mod facts;
@@ -12,6 +14,7 @@ pub mod grpc;
 pub mod held;
 mod legacy;
 pub mod name;
+pub mod opt_in;
 pub mod redaction;
 pub mod request;
 pub mod route;
@@ -28,6 +31,7 @@ use crate::envoy::connections::TrafficDirection;
 use crate::envoy::node::{LocalInfo, Node};
 use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};
+use configured::ConfiguredAttribute;
 use name::SpanName;
 use route::Routes;
 use std::borrow::Cow;
@@ -129,6 +133,7 @@ pub struct Conventions {
     routes: Rc<Routes>,
     semconv: Semconv,
     node: LocalInfo,
+    attributes: Vec<ConfiguredAttribute>,
 }
 
 /// What a span has beside attributes.
@@ -145,7 +150,13 @@ impl Conventions {
     /// The conventions under this configuration.
     #[must_use]
     pub fn new(http: HttpConfig, routes: Rc<Routes>) -> Self {
-        Self { http, routes, semconv: Semconv::Stable, node: LocalInfo::default() }
+        Self {
+            http,
+            routes,
+            semconv: Semconv::Stable,
+            node: LocalInfo::default(),
+            attributes: Vec::new(),
+        }
     }
 
     /// The same, with these names.
@@ -157,6 +168,18 @@ impl Conventions {
     /// Notes the node that they are for.
     pub fn note_node(&mut self, node: LocalInfo) {
         self.node = node;
+    }
+
+    /// The same, and spans have these attributes, too.
+    #[must_use]
+    pub fn with(self, attributes: Vec<ConfiguredAttribute>) -> Self {
+        Self { attributes, ..self }
+    }
+
+    /// The attributes that spans have beside those of each.
+    #[must_use]
+    pub fn attributes(&self) -> &[ConfiguredAttribute] {
+        &self.attributes
     }
 
     /// What gives requests their routes.
@@ -173,8 +196,10 @@ impl Conventions {
             Semconv::Stable => &[],
             Semconv::StableAndLegacy | Semconv::Legacy => &legacy::HEADERS,
         };
+        let wanted = self.attributes.iter().filter_map(ConfiguredAttribute::request_header);
         let names = RequestHeaders::NAMES.into_iter().chain([RequestProtocol::CONNECT_VERSION]);
-        names.chain(legacy.iter().copied()).chain(captured.map(String::as_str))
+        let names = names.chain(legacy.iter().copied()).chain(captured.map(String::as_str));
+        names.chain(wanted)
     }
 
     /// What has to be held of a header's value whose attributes have at most so many bytes each: see [`held::value`]. Of a path that was cut,
@@ -190,7 +215,9 @@ impl Conventions {
     /// The response headers that matter to a span.
     pub fn response_headers(&self) -> impl Iterator<Item = &str> {
         let configs = [&self.http.server, &self.http.client].into_iter();
-        configs.flat_map(|config| &config.response_captured_headers).map(String::as_str)
+        let captured = configs.flat_map(|config| &config.response_captured_headers);
+        let wanted = self.attributes.iter().filter_map(ConfiguredAttribute::response_header);
+        captured.map(String::as_str).chain(wanted)
     }
 
     /// Describes one side of a request, or one that is open: its attributes are added, the rest is returned.
@@ -216,6 +243,12 @@ impl Conventions {
         if facts.is_open {
             attributes.string(envoy::STREAM_STATE, b"open");
             description.name = [description.name.as_ref(), " (open)"].concat().into();
+        }
+        let mut place = usize::from(kind == SpanKind::Client);
+        for attribute in &self.attributes {
+            let told = facts.told.get(place).map_or(&[][..], Vec::as_slice);
+            attribute.write(kind, facts, told, attributes);
+            place += 2;
         }
         description
     }

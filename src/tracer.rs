@@ -2,6 +2,7 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
+mod attributes;
 mod border;
 mod clock;
 mod end;
@@ -108,8 +109,9 @@ impl Tracer {
         zlib: Box<dyn Zlib>,
     ) -> Self {
         let (propagators, sampler) = (config.propagators, config.sampler);
-        let conventions =
-            Conventions::new(config.http, Rc::new(config.routes)).named(config.semconv);
+        let conventions = Conventions::new(config.http, Rc::new(config.routes))
+            .named(config.semconv)
+            .with(config.attributes);
         let needs = propagators.needs().and(sampler.needs());
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));

@@ -2,6 +2,7 @@
 //! knows each key that the page translates.
 
 use anyhow::{Context, Result};
+use harness::bootstrap::Place;
 use harness::client::{Call, Http};
 use harness::{Bootstrap, Envoy, Span, Stage, wait_for};
 use serde_json::{Value, json};
@@ -183,7 +184,8 @@ async fn the_filter_writes_what_the_second_column_says() -> Result<()> {
     let mut written = Names::new();
     for (kind, name) in [("server", "SPAN_KIND_SERVER"), ("client", "SPAN_KIND_CLIENT")] {
         let mut configuration: Value = serde_json::from_str(captured)?;
-        configuration["envoy"] = json!({"span_kind": kind});
+        let sizes = ["http.request.body.size", "http.response.body.size"];
+        configuration["envoy"] = json!({"span_kind": kind, "attributes": sizes});
         let configuration = configuration.to_string();
         let stage =
             Stage::start(|edge| with_retry(edge)?.filter("ingress", &configuration)).await?;
@@ -228,6 +230,106 @@ async fn a_rule_keeps_what_client_sampling_would() -> Result<()> {
     let stats = stage.at_rest(2).await?;
     assert_eq!(stats["span.sampled"], 1, "{stats:#?}");
     assert_eq!(stage.collector.spans()[0].text("url.path").as_deref(), Some("/forced"));
+    Ok(())
+}
+
+/// The attributes that stand in a cell.
+fn examples(cell: &str) -> Result<Vec<Value>> {
+    let documents = named(cell).filter(|text| text.starts_with('{'));
+    documents.map(|text| serde_json::from_str(&text).context(text)).collect()
+}
+
+/// Where a request, its route, its cluster and its host have metadata.
+fn with_metadata(edge: Bootstrap) -> Result<Bootstrap> {
+    let of = |team: &str| json!({"filter_metadata": {"shop": {"team": team}}});
+    let dynamic = json!({"name": "set_metadata", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config",
+        "metadata": [{"metadata_namespace": "shop", "value": {"team": "request"}}],
+    }});
+    let edge = edge.http_filter("ingress", Place::First, dynamic)?;
+    let port = edge.cluster_port("upstream");
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let host = json!({"endpoint": {"address": address}, "metadata": of("host")});
+    let hosts = json!({"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [host]}]});
+    let edge = edge.cluster_part("upstream", "metadata", of("cluster"))?;
+    let edge = edge.cluster_part("upstream", "load_assignment", hosts)?;
+    let route = json!({
+        "match": {"prefix": "/"}, "metadata": of("route"), "route": {"cluster": "upstream"},
+    });
+    edge.route("ingress", route)
+}
+
+#[tokio::test]
+async fn custom_tags_become_attributes() -> Result<()> {
+    const KINDS: [(&str, &str); 4] = [
+        ("route", "xds.route_metadata"),
+        ("cluster", "xds.cluster_metadata"),
+        ("host", "xds.upstream_host_metadata"),
+        ("request", "metadata"),
+    ];
+    let page = page()?;
+    let (_, section) = page.split_once("Of `custom_tags`:").context("the table")?;
+    let mut attributes = Vec::new();
+    for row in table(section, "| Type |")? {
+        for example in examples(&row[1])? {
+            if row[0] != "`metadata`" {
+                attributes.push(example);
+                continue;
+            }
+            let text = example["expression"].as_str().context("an expression")?.to_owned();
+            for (kind, place) in KINDS {
+                assert!(named(&row[1]).any(|it| it == place) || text.starts_with(place), "{place}");
+                let mut other = example.clone();
+                other["name"] = json!(format!("team.{kind}"));
+                other["expression"] = json!(text.replace("xds.route_metadata", place));
+                attributes.push(other.clone());
+                other["name"] = json!(format!("none.{kind}"));
+                other["expression"] =
+                    json!(text.replace("shop", "none").replace("xds.route_metadata", place));
+                attributes.push(other);
+            }
+        }
+    }
+    let mut tags = vec![
+        json!({"tag": "stage", "literal": {"value": "canary"}}),
+        json!({"tag": "region", "environment": {"name": "REGION", "default_value": "eu"}}),
+        json!({"tag": "tenant", "request_header": {"name": "x-tenant", "default_value": "none"}}),
+    ];
+    for (kind, _) in KINDS {
+        for (name, key) in [("team", "shop"), ("none", "none")] {
+            let mut metadata = json!({"metadata_key": {"key": key, "path": [{"key": "team"}]}});
+            metadata["kind"][kind] = json!({});
+            metadata["default_value"] = json!("none");
+            tags.push(json!({"tag": format!("{name}.{kind}"), "metadata": metadata}));
+        }
+    }
+    if is_as_new_as_the_page()? {
+        tags.push(json!({"tag": "protocol", "value": "%PROTOCOL%"}));
+    }
+    let tracing = json!({"custom_tags": tags, "provider": opentelemetry()});
+    let at_once = json!({"tracing.opentelemetry.min_flush_spans": 1});
+    let by_envoy = Stage::start(|edge| {
+        let edge = with_metadata(edge.without_filter("ingress")?.runtime(at_once)?)?;
+        edge.connection_manager("ingress", "tracing", tracing)
+    })
+    .await?;
+    let configuration = json!({"envoy": {"attributes": attributes}}).to_string();
+    let here = Stage::start(|edge| with_metadata(edge)?.filter("ingress", &configuration)).await?;
+    for call in [Call::get("/a"), Call::get("/b").header("x-tenant", "shop")] {
+        let mut found = Vec::new();
+        for stage in [&by_envoy, &here] {
+            stage.collector.clear();
+            assert_eq!(call.send(&Http::One, stage.port()).await?.status, 200);
+            found.push(stage.collector.wait_for_spans(1).await?.remove(0));
+        }
+        for tag in &tags {
+            let name = tag["tag"].as_str().context("a name")?;
+            let [envoys, ours] = [0, 1].map(|place| found[place].text(name));
+            assert!(envoys.is_some() && envoys == ours, "{name}: {envoys:?}, here {ours:?}");
+        }
+        assert_eq!(found[1].text("team.host").as_deref(), Some("host"), "each its own");
+        assert_eq!(found[1].text("protocol").as_deref(), Some("HTTP/1.1"));
+    }
     Ok(())
 }
 

@@ -76,7 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("trust", &["probe", "propagation", "sampling"]),
     ("outcome", &["envoy", "probe", "sampling", "span"]),
     ("probe", &["envoy", "id"]),
-    ("semconv", &["context", "envoy", "otlp"]),
+    ("semconv", &["context", "envoy", "json", "otlp"]),
     ("otlp", &["context", "id", "json", "resource", "shown"]),
     ("resource", &["envoy", "id"]),
     ("context", &["id"]),

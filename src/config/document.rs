@@ -8,8 +8,8 @@ use super::error::ConfigError;
 use super::value::{Value, boolean};
 use super::words::{Words, joined};
 use super::{
-    Config, batch, exporter, instrumentation, keep, limits, outcome, propagator, resource, routes,
-    sampler, semconv, trust,
+    Config, attributes, batch, exporter, instrumentation, keep, limits, outcome, propagator,
+    resource, routes, sampler, semconv, trust,
 };
 use crate::batch::BatchLimits;
 use crate::envoy::expression::Compile;
@@ -101,9 +101,9 @@ fn read_root(
         tracer_provider(provider, &attribute_limits, variables)
     })?;
     let mut http = root.take_object("instrumentation/development", instrumentation::read)?;
-    let (envoy, kept) = root.take_object("envoy", |object| {
+    let (envoy, attributes, kept) = root.take_object("envoy", |object| {
         let envoy = envoy(object, &provider.processor, &mut http, variables)?;
-        Ok((envoy, keep::read(object, compile)?))
+        Ok((envoy, attributes::read(object, compile)?, keep::read(object, compile)?))
     })?;
     // Other implementations find theirs there; editors find the schema.
     root.take_for_nothing(&["distribution"], Cursor::any_object)?;
@@ -124,6 +124,7 @@ fn read_root(
         http,
         routes: envoy.routes,
         semconv: envoy.semconv,
+        attributes,
         max_open_bytes: envoy.max_open_bytes,
         span_kind: envoy.span_kind,
         unsampled: envoy.unsampled,
@@ -178,7 +179,6 @@ fn envoy(
     http: &mut HttpConfig,
     variables: &mut Variables<'_>,
 ) -> Result<EnvoyKey, ConfigError> {
-    envoy.unsupported(&["attributes"]);
     let cluster = exporter::cluster(envoy)?;
     let span_kind = envoy.take_word("span_kind", SPAN_KINDS, &[])?;
     let max_open_bytes = envoy.take_count("max_open_bytes", MIN_OPEN_BYTES..=MAX_OPEN_BYTES)?;

@@ -81,7 +81,9 @@ fn parameter(cursor: &Cursor<'_>) -> Result<String, ConfigError> {
     cursor.non_empty_text().map(str::to_owned)
 }
 
-fn token<'a>(cursor: &Cursor<'a>, accepted: &str) -> Result<&'a str, ConfigError> {
+/// A token, as HTTP has it; an error says of what.
+#[inline(never)] // As all readers of a room.
+pub(super) fn token<'a>(cursor: &Cursor<'a>, accepted: &str) -> Result<&'a str, ConfigError> {
     Some(cursor.text()?).filter(|text| is_token(text)).ok_or_else(|| cursor.refuse(accepted))
 }
 

@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::headers::is_value;
 use super::instrumentation::header;
 use super::sampler::{ratio, rules};
-use crate::envoy::expression::{self, Compile};
+use crate::envoy::expression::{self, Compile, Expression};
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRule, KeepRules, OutcomeCondition, Threshold};
 
@@ -144,9 +144,18 @@ fn read_condition<'a>(
     all: &mut Rules<'a>,
 ) -> Result<OutcomeCondition, ConfigError> {
     let text = told.non_empty_text()?;
-    let compiled = compile(&expression::holds(text));
     all.texts.push(text);
-    compiled.map(OutcomeCondition::Expression).ok_or_else(|| {
+    compiled(told, &expression::holds(text), compile).map(OutcomeCondition::Expression)
+}
+
+/// An expression that stands there, in these words.
+#[inline(never)]
+pub(super) fn compiled(
+    told: &Cursor<'_>,
+    text: &str,
+    compile: &Compile<'_>,
+) -> Result<Expression, ConfigError> {
+    compile(text).ok_or_else(|| {
         told.refuse("a CEL expression over Envoy's attributes that this Envoy can compile")
     })
 }

@@ -11,7 +11,9 @@ const ATTRIBUTES: u8 = wire::length_delimited(9);
 const KEY: u8 = wire::length_delimited(1);
 const VALUE: u8 = wire::length_delimited(2);
 const STRING_VALUE: u8 = wire::length_delimited(1);
+const BOOL_VALUE: u8 = wire::varint(2);
 const INT_VALUE: u8 = wire::varint(3);
+const DOUBLE_VALUE: u8 = wire::fixed64(4);
 const ARRAY_VALUE: u8 = wire::length_delimited(5);
 const ARRAY_VALUES: u8 = wire::length_delimited(1);
 
@@ -98,6 +100,40 @@ impl Attributes {
         if self.open(key, 1 + prost::encoding::encoded_len_varint(bits)) {
             self.bytes.push(INT_VALUE);
             put_varint(&mut self.bytes, bits);
+        }
+    }
+
+    /// Adds a number with a fraction.
+    pub fn double(&mut self, key: &str, value: f64) {
+        if self.open(key, 1 + size_of::<f64>()) {
+            self.bytes.push(DOUBLE_VALUE);
+            self.bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    /// Adds true or false.
+    pub fn bool(&mut self, key: &str, value: bool) {
+        if self.open(key, 2) {
+            self.bytes.extend_from_slice(&[BOOL_VALUE, u8::from(value)]);
+        }
+    }
+
+    /// Forgets the attribute of this name, if there is one.
+    pub fn remove(&mut self, key: &str) {
+        let mut name = Vec::new();
+        put_bytes(&mut name, KEY, key.as_bytes());
+        let mut start = 0;
+        while let Some(rest) = self.bytes.get(start..)
+            && let Some(length) = wire::field_at(rest)
+        {
+            let content = rest.iter().skip(1).position(|byte| *byte < 0x80).unwrap_or_default() + 2;
+            if rest.get(content..length).is_some_and(|entry| entry.starts_with(&name)) {
+                self.bytes.copy_within(start + length.., start);
+                self.bytes.truncate(self.bytes.len() - length);
+                self.count -= 1;
+                return;
+            }
+            start += length;
         }
     }
 
@@ -192,6 +228,30 @@ mod tests {
         ];
         for (text, characters, bytes, expected, reason) in cases {
             assert_eq!(limited_in_bytes(text, characters, bytes), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_can_be_forgotten() {
+        let names = ["short", "a", "long", "aa", "texts", "twelve"];
+        let all = |without: &str| {
+            let mut attributes = Attributes::new(SpanLimits::default());
+            for name in names.into_iter().filter(|name| *name != without) {
+                match name {
+                    "long" => attributes.string(name, &[b'a'; 300]),
+                    "texts" => attributes.strings(name, [b"a".as_slice(), b"\n\x01a"].into_iter()),
+                    "aa" => attributes.double(name, 1.5),
+                    "a" => attributes.bool(name, true),
+                    _ => attributes.int(name, 12),
+                }
+            }
+            attributes
+        };
+        for name in names.into_iter().chain(["none", ""]) {
+            let (mut attributes, expected) = (all("?"), all(name));
+            attributes.remove(name);
+            assert_eq!(attributes.as_bytes(), expected.as_bytes(), "{name}");
+            assert_eq!(attributes.count, expected.count, "{name}");
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Facts<'a> {
     pub sides: Sides,
     /// Whether it has not ended: how it will is not known.
     pub is_open: bool,
+    /// What was asked for each of [`super::Conventions::attributes`]: for a SERVER span, and for a CLIENT span.
+    pub told: &'a [Vec<u8>],
 }
 
 /// The sides of a request: that to its caller, and that to its upstream.
@@ -175,6 +177,7 @@ impl<'a> Facts<'a> {
             response_headers,
             sides: Sides::Together,
             is_open: false,
+            told: &[],
         }
     }
 

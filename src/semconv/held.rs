@@ -4,6 +4,7 @@
 //! Which headers are held is not known here.
 
 use super::address::first_entry;
+use super::baggage;
 use super::forwarded::Forwarded;
 use super::redaction;
 use super::target::Target;
@@ -27,6 +28,7 @@ pub fn value<'a>(
     }
     match name {
         b":path" => Cow::Owned(target(value, sensitive, limit)),
+        b"baggage" => Cow::Borrowed(baggage::held(value)),
         b":authority" => authority(value, limit),
         b"x-forwarded-host" => authority(first_entry(value), limit),
         // A part of an element would be malformed, or say something else.

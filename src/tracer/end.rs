@@ -59,9 +59,11 @@ impl Tracer {
             return;
         }
         self.open = self.open.saturating_sub(1);
-        let mut facts = span.facts(outcome, &routes);
         let kind = self.span_kind.kind(outcome.listener_direction);
         let (first, client) = span.parts(kind, || outcome.has_asked_upstream());
+        let told = self.ask([Some(first.kind), client.map(|it| it.kind)], request);
+        let mut facts = span.facts(outcome, &routes);
+        facts.told = &told;
         if client.is_some() {
             facts.sides = Sides::Apart;
         }

@@ -145,7 +145,7 @@ struct Outcome {
 
 /// That of Envoy's attributes. `took` is how long the filter sees it take, in nanoseconds.
 fn outcome(attributes: &[(&str, &str)]) -> Outcome {
-    const KNOWN: [&str; 17] = [
+    const KNOWN: [&str; 19] = [
         "request.size",
         "response.size",
         "response.trailers.grpc-message",
@@ -159,7 +159,9 @@ fn outcome(attributes: &[(&str, &str)]) -> Outcome {
         "connection.id",
         "request.protocol",
         "source.address",
+        "destination.address",
         "upstream.address",
+        "upstream.local_address",
         "upstream.request_attempt_count",
         "xds.cluster_name",
         "xds.route_name",

@@ -11,6 +11,7 @@ use crate::sampling::{
     RuleBased,
 };
 use crate::semconv::SpanKindSetting;
+use crate::semconv::configured::{ConfiguredAttribute, Source, ValueType};
 use crate::semconv::start::StartAttribute;
 use log::LevelFilter;
 
@@ -186,6 +187,52 @@ fn rules_go_where_they_belong() {
         ),
     ]);
     assert_eq!(sampler(rules), shown(&expected_rules));
+}
+
+#[test]
+fn attributes_go_where_they_belong() {
+    let config = of_envoy(
+        r#""attributes": [
+            "client.port",
+            {"name": "a", "value": "x", "type": null, "header": null},
+            {"name": "b", "value": 5.0, "type": "int"},
+            {"name": "c", "value": 5, "type": "double"},
+            {"name": "d", "value": true, "type": "bool"},
+            {"name": "e", "header": "X-A", "default": "y"},
+            {"name": "f", "response_header": "X-A", "type": "int", "default": 7},
+            {"name": "g", "baggage": "X-A", "default": null},
+            {"name": "h", "expression": "1 + 1", "type": "int"}]"#,
+    );
+    let expression = Source::Expression(super::compiled("").expect("one"));
+    let known = config.attributes.first().expect("one").source;
+    assert!(matches!(known, Source::OptIn(known) if known.name == "client.port"), "{known:?}");
+    let double = |it: f64| it.to_le_bytes().to_vec();
+    let int = |it: i64| it.to_le_bytes().to_vec();
+    let text = |it: &str| it.as_bytes().to_vec();
+    let expected = [
+        ("client.port", known, "", ValueType::Int, text("")),
+        ("a", Source::Literal, "", ValueType::String, text("x")),
+        ("b", Source::Literal, "", ValueType::Int, int(5)),
+        ("c", Source::Literal, "", ValueType::Double, double(5.0)),
+        ("d", Source::Literal, "", ValueType::Bool, vec![1]),
+        ("e", Source::RequestHeader, "x-a", ValueType::String, text("y")),
+        ("f", Source::ResponseHeader, "x-a", ValueType::Int, int(7)),
+        ("g", Source::Baggage, "X-A", ValueType::String, text("")),
+        ("h", expression, "", ValueType::Int, text("")),
+    ]
+    .map(|(name, source, key, kind, default)| {
+        let (name, key) = (name.into(), key.into());
+        ConfiguredAttribute { name, source, key, kind, default }
+    });
+    assert_eq!(config.attributes, expected);
+    let many = |count: usize| {
+        let attribute = |number| format!(r#"{{"name": "a{number}", "value": "x"}}"#);
+        let attributes: Vec<_> = (0..count).map(attribute).collect();
+        format!(r#"{{"envoy": {{"attributes": [{}]}}}}"#, attributes.join(","))
+    };
+    assert!(parse(&many(64)).is_ok(), "as many as there may be");
+    let error = parse(&many(65)).expect_err("one too many");
+    assert_eq!(error, "envoy.attributes: found a list; accepted: at most 64 attributes");
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub(super) mod agreement;
 mod documented;
 
 use super::{parse, with_variables};
+use crate::semconv::opt_in::OPT_IN;
 use crate::trust::network::Network;
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -99,7 +100,31 @@ const BEYOND_A_SCHEMA: &[Beyond] = &[
         },
         example: r#"{"envoy": {"keep": [{"condition": "response.code == (5"}]}}"#,
     },
+    Beyond {
+        reason: "what an expression is",
+        place: "envoy.attributes[0].expression",
+        breaks: |document| {
+            let mut texts = attributes(document).map(|attribute| text(attribute, "/expression"));
+            texts.any(|expression| super::compiled(expression).is_none())
+        },
+        example: r#"{"envoy": {"attributes": [{"name": "a", "expression": "response.code == (5"}]}}"#,
+    },
+    Beyond {
+        reason: "what two attributes have in common",
+        place: "envoy.attributes[0]",
+        breaks: |document| {
+            let name = |attribute: &Value| attribute.get("name").unwrap_or(attribute).clone();
+            let names: Vec<_> = attributes(document).map(name).collect();
+            names.iter().enumerate().any(|(at, name)| names[..at].contains(name))
+        },
+        example: r#"{"envoy": {"attributes": [{"name": "a", "value": "x"}, {"name": "a", "header": "x"}]}}"#,
+    },
 ];
+
+/// The items of `envoy.attributes`.
+fn attributes(document: &Value) -> impl Iterator<Item = &Value> {
+    document.pointer("/envoy/attributes").and_then(Value::as_array).into_iter().flatten()
+}
 
 /// Whether a template has the segments of one before it, but for the names of parameters.
 fn have_a_shape_in_common(document: &Value, index: usize) -> bool {
@@ -397,6 +422,8 @@ fn the_schema_takes_what_the_parser_takes() {
     for document in documents {
         assert_taken(&validator, document);
     }
+    let names: Vec<_> = OPT_IN.iter().map(|known| known.name).collect();
+    assert_taken(&validator, &json!({"envoy": {"attributes": names}}).to_string());
 }
 
 #[test]
@@ -441,6 +468,7 @@ fn the_schema_refuses_what_the_parser_refuses() {
         assert!(validator.is_valid(&read(example)), "a schema can't say this: {reason}");
         assert!(breaks(&read(example)), "{reason}: {example}");
         let error = parse(example).expect_err(reason);
-        assert!(error.starts_with(&format!("{place}: ")), "{reason}: {error}");
+        let rule = beyond_a_schema(&read(example), &error).map(|rule| rule.place);
+        assert_eq!(rule, Some(*place), "{reason}: {error}");
     }
 }

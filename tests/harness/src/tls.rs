@@ -1,6 +1,7 @@
 //! A certificate for a test, made anew each time, and TLS that uses it.
 
 use anyhow::{Result, anyhow};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -37,6 +38,20 @@ impl Certificate {
             key: made.signing_key.serialize_pem(),
             der: made.cert.der().to_vec(),
         })
+    }
+
+    /// Makes one of a workload: its subject, and its names as a host and as a URI.
+    ///
+    /// # Errors
+    /// The library does not succeed.
+    pub fn of_workload(subject: &str, host: &str, uri: &str) -> Result<Self> {
+        let mut parameters = CertificateParams::new(vec![host.to_owned()])?;
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::CommonName, subject);
+        parameters.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        let key = KeyPair::generate()?;
+        let made = parameters.self_signed(&key)?;
+        Ok(Self { chain: made.pem(), key: key.serialize_pem(), der: made.der().to_vec() })
     }
 
     /// What a server needs to have this certificate.
