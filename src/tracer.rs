@@ -2,6 +2,7 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
+mod attempt;
 mod clock;
 mod end;
 mod keep;
@@ -9,11 +10,15 @@ mod lifecycle;
 mod redirect;
 mod start;
 
+pub use attempt::Lineage;
 pub use redirect::Mark;
 pub use start::Started;
 
 use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
+use crate::envoy::attempt::EXPECTED_TIMEOUT;
+use crate::envoy::connections::SOURCE_ADDRESS;
+use crate::envoy::expression::Expression;
 use crate::envoy::headers::HeaderNames;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
@@ -33,6 +38,7 @@ use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
 use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
+use attempt::Placement;
 use clock::UnixClock;
 use redirect::Redirected;
 use std::rc::Rc;
@@ -52,6 +58,7 @@ pub struct Tracer {
     explain: Option<OperatorHeader>,
     unsampled: Unsampled,
     probe: Probe,
+    placement: Placement,
     conventions: Conventions,
     span_kind: SpanKindSetting,
     /// The request's headers that a span needs.
@@ -100,7 +107,12 @@ impl Tracer {
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));
         needs.header_names.iter().for_each(|name| names.add(name));
+        names.add(EXPECTED_TIMEOUT);
         let at_end = config.keep.needs();
+        // An attempt that was taken for a request in a listener's chain would be asked for what crashes Envoy.
+        let asks_peers =
+            [&needs, &at_end].into_iter().any(|it| it.attributes.contains(&SOURCE_ADDRESS))
+                || config.keep.no_expression().is_some_and(Expression::asks_peers);
         let mut request_headers: HeaderNames = conventions.request_headers().collect();
         for name in &at_end.header_names {
             names.add(name);
@@ -112,6 +124,7 @@ impl Tracer {
             }
         }
         Self {
+            placement: if asks_peers { Placement::Cluster } else { Placement::NEW },
             probe: Probe::new(needs, names),
             request_headers,
             keep: config.keep,

@@ -40,6 +40,7 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
             listener_direction: TrafficDirection::read(&next()),
         },
         details: std::array::from_fn(|_| next()),
+        ..OutcomeValues::default()
     };
     let status = (!status.is_empty()).then(|| StatusCode::parse(status));
     let protocol = RequestProtocol::of(&of_request);

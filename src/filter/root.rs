@@ -98,7 +98,7 @@ impl RootContext for Root {
         let running = Rc::new(Running::new(tracer, self.clock, unsent, registration));
         self.filters.add(self.id, plugin, Some(Rc::clone(&running)));
         self.running = Some(running);
-        source::declare_marks();
+        source::declare_states();
         host::set_tick_period(TICK);
         true
     }

@@ -13,7 +13,7 @@ use crate::lifecycle::registry::{Registration, Successor};
 use crate::probe::{Body, ResponsePart};
 use crate::propagation::changes::{Changes, HeaderChange};
 use crate::span::OpenSpan;
-use crate::tracer::Tracer;
+use crate::tracer::{Lineage, Tracer};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -90,6 +90,9 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let started = tracer.start(&HostRequest { clock: self.clock, body });
         carry_out(started.changes, Map::Request);
+        if let Some(lineage) = started.span.as_ref().and_then(Lineage::of) {
+            source::leave_lineage(lineage);
+        }
         (started.span, started.explanation)
     }
 

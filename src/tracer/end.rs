@@ -34,7 +34,7 @@ impl Tracer {
         self.read_headers(&mut span, request);
         let values = self.outcomes.read(&span, request);
         let outcome = values.outcome();
-        if !outcome.is_internal_redirect() {
+        if !outcome.is_internal_redirect() || span.attempt().is_some() {
             self.finish(span, outcome, request);
             return None;
         }
@@ -57,7 +57,8 @@ impl Tracer {
         }
         self.open = self.open.saturating_sub(span.spans());
         let facts = span.facts(outcome, &routes);
-        for part in span.parts(self.span_kind.kind(outcome.listener_direction)) {
+        let kind = self.kind_of(span.attempt()).kind(outcome.listener_direction);
+        for part in span.parts(kind) {
             self.queue(part, &span, &facts);
         }
     }

@@ -3,7 +3,10 @@
 //! What becomes of the span is in `end`.
 
 use super::Tracer;
+use super::attempt::{may_be_asked, with_headers};
 use crate::context::{SpanContext, TraceFlags};
+use crate::envoy::attempt::Attempt;
+use crate::envoy::attributes::RESPONSE_CODE;
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
@@ -92,7 +95,9 @@ impl Tracer {
         wish: Wish,
     ) -> Option<OpenSpan> {
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
-        let decision = self.decide(request, headers.as_ref(), trace_id, parent.as_ref(), wish);
+        let attempt = self.attempt(request, parent.as_ref());
+        let decision =
+            self.decide(request, headers.as_ref(), trace_id, parent.as_ref(), wish, attempt);
         let sampling = match decision.recording {
             Recording::On if wish == Wish::Keep => Some(Sampling::KeptBy(FORCED.into())),
             Recording::On => Some(Sampling::Kept),
@@ -111,7 +116,7 @@ impl Tracer {
         }
         let headers = headers.or_else(|| {
             let is_wanted = match sampling {
-                Some(Sampling::Undecided) => !self.probe.reads_late(request),
+                Some(Sampling::Undecided) => attempt.is_some() || !self.probe.reads_late(request),
                 Some(_) => true,
                 None => false,
             };
@@ -133,11 +138,17 @@ impl Tracer {
         self.stats.count(Metric::Started, 1);
         self.inject(&context, parent.as_ref(), headers.as_ref());
         let sampling = sampling?;
+        // Up to 1.39, Envoy shows an attempt that a circuit breaker has refused when that is over, and never lets go of it.
+        if attempt.is_some() && !request.attribute(RESPONSE_CODE).is_empty() {
+            return None;
+        }
+        let attempt = with_headers(attempt, headers.as_ref());
         let head = headers.map(|headers| self.head(&headers));
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
-        let parent = parent.map(|parent| parent.span_id);
+        let parent = parent.and_then(|parent| Self::parent_of(request, attempt, parent.span_id));
         let mut span = OpenSpan::new(Identity::One(context), parent, sampling, head);
+        span.note_attempt(attempt);
         if tells_caller {
             span = span.telling_caller();
         }
@@ -186,8 +197,10 @@ impl Tracer {
         trace_id: TraceId,
         parent: Option<&SpanContext>,
         wish: Wish,
+        attempt: Option<Attempt>,
     ) -> SamplingDecision {
-        let (headers, attributes, now) = self.probe.facts(source, headers);
+        let may_be_asked = |name: &str| may_be_asked(attempt, name);
+        let (headers, attributes, now) = self.probe.facts(source, headers, may_be_asked);
         let read = headers.map(|headers| RequestHeaders::read(headers.iter()));
         let routes = self.conventions.routes();
         let request = StartingRequest {
@@ -195,7 +208,8 @@ impl Tracer {
             attributes: &attributes,
             routes: Some(&routes),
         };
-        let input = SamplingInput { trace_id, parent, request, span_kind: self.span_kind, now };
+        let span_kind = self.kind_of(attempt);
+        let input = SamplingInput { trace_id, parent, request, span_kind, now };
         let mut decision = match wish {
             Wish::None => sampling::decide(self.sampler.as_ref(), &input),
             Wish::Keep => sampling::forced(&input),

@@ -1,5 +1,6 @@
 //! Whole ways through the tracer: a table of single requests (`ways.txt`), and what needs more than one.
 
+mod attempts;
 mod delivery;
 mod keep;
 mod several;
@@ -7,6 +8,7 @@ mod ways;
 
 use super::*;
 use crate::config::Environment;
+use crate::envoy::attempt::Attempt;
 use crate::envoy::expression::Expression;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
@@ -18,7 +20,7 @@ use crate::span::OpenSpan;
 use harness::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 thread_local! {
@@ -33,7 +35,8 @@ thread_local! {
 fn compiled(text: &str) -> Option<Expression> {
     COMPILED.with_borrow_mut(|all| {
         all.push(text.to_owned());
-        Expression::from_bytes(&u32::try_from(all.len() - 1).expect("few").to_le_bytes())
+        let token = u32::try_from(all.len() - 1).expect("few").to_le_bytes();
+        Some(Expression::from_bytes(&token)?.of(text))
     })
 }
 
@@ -53,6 +56,14 @@ struct Request {
     marks: Vec<u8>,
     /// `connection.tls_version`.
     tls_version: &'static str,
+    /// Which attempt of the router it is; zero of a request in a listener's chain.
+    attempt: u64,
+    /// What the attempt before this one has left.
+    lineage: Vec<u8>,
+    /// Whether it has its response before it starts.
+    answered: bool,
+    /// How often it was asked whether it is an attempt.
+    attempts_asked: Cell<usize>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -103,6 +114,7 @@ impl RequestSource for Request {
         self.asked.borrow_mut().push(name.to_owned());
         match name {
             "connection.tls_version" => self.tls_version.into(),
+            "response.code" if self.answered => 503_u64.to_le_bytes().to_vec(),
             _ => Vec::new(),
         }
     }
@@ -119,6 +131,16 @@ impl RequestSource for Request {
     fn marks(&self) -> Vec<u8> {
         self.asked.borrow_mut().push("marks".to_owned());
         self.marks.clone()
+    }
+
+    fn attempt(&self) -> Option<Attempt> {
+        self.attempts_asked.set(self.attempts_asked.get() + 1);
+        Attempt::read(&self.attempt.to_le_bytes())
+    }
+
+    fn lineage(&self) -> Vec<u8> {
+        self.asked.borrow_mut().push("lineage".to_owned());
+        self.lineage.clone()
     }
 }
 
