@@ -185,7 +185,7 @@ collector_sources = $(addprefix tests/peers/$(1)/,peer.mk builder.yaml go.mod go
 include $(wildcard tests/peers/*/peer.mk)
 
 compare: rustup-given envoy build ## Run what README's table says of this filter and of Envoy's own tracer
-	cargo test --quiet --locked --test comparison --test legacy_names
+	cargo test --quiet --locked --test comparison
 
 # The suite's folder: make w3c W3C_SUITE=/path/to/trace-context, if GitHub can't be reached.
 W3C_COMMIT := acab820be9db7b3433668baa5cdd43f57f4c4be0

@@ -3,6 +3,7 @@
 //! What they mean to OpenTelemetry is not here (`semconv`, `resource`), nor are the calls that ask for them (`host`).
 
 pub mod address;
+pub mod attempt;
 pub mod attributes;
 pub mod connections;
 pub mod expression;

@@ -64,20 +64,26 @@ impl SpanId {
 
 /// Makes ids that are random, not secret.
 #[derive(Debug)]
-pub struct IdGenerator(Xoshiro256PlusPlus);
+pub struct IdGenerator {
+    random: Xoshiro256PlusPlus,
+    /// What makes the last byte of a span id another one than other generators make.
+    key: u64,
+}
 
 impl IdGenerator {
     /// A generator for the life of a VM; `seed` comes from the host's random source.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self(Xoshiro256PlusPlus::from_seed(seed))
+        let mut random = Xoshiro256PlusPlus::from_seed(seed);
+        let key = random.next_u64();
+        Self { random, key }
     }
 
     /// A new trace id, random in all its bits.
     #[inline]
     pub fn trace_id(&mut self) -> TraceId {
         loop {
-            let (high, low) = (self.0.next_u64(), self.0.next_u64());
+            let (high, low) = (self.random.next_u64(), self.random.next_u64());
             let id = (u128::from(high) << 64) | u128::from(low);
             if let Some(id) = TraceId::from_bytes(id.to_be_bytes()) {
                 return id;
@@ -85,18 +91,32 @@ impl IdGenerator {
         }
     }
 
-    /// A new span id.
+    /// A new span id: 56 random bits, and eight that follow from them and the generator's key.
     pub fn span_id(&mut self) -> SpanId {
         loop {
-            if let Some(id) = SpanId::from_bytes(self.0.next_u64().to_be_bytes()) {
+            let random = self.random.next_u64() >> 8;
+            if let Some(id) = SpanId::from_bytes(self.signed(random).to_be_bytes()) {
                 return id;
             }
         }
     }
 
+    /// Whether this generator may have made a span id: of all that it has made, and of one in 256 others.
+    #[must_use]
+    pub fn may_have_made(&self, id: SpanId) -> bool {
+        let id = u64::from_be_bytes(*id.as_bytes());
+        self.signed(id >> 8) == id
+    }
+
+    fn signed(&self, random: u64) -> u64 {
+        // The golden ratio: as in Fibonacci hashing, the highest bits of the product depend on all of the factor's.
+        let product = (random ^ self.key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        random << 8 | product >> 56
+    }
+
     /// Any number, for what is neither a trace nor a span.
     pub fn number(&mut self) -> u64 {
-        self.0.next_u64()
+        self.random.next_u64()
     }
 
     /// Sixteen random bytes, for an identifier that is neither a trace nor a span.
@@ -212,6 +232,17 @@ mod tests {
             let halves = id.as_chunks::<8>().0;
             assert!(halves.iter().all(|half| *half != [0; 8]), "{id:?}: both halves");
         }
+    }
+
+    #[test]
+    fn a_generator_knows_the_span_ids_that_it_has_made() {
+        let [mut own, mut other] = [1, 2].map(|seed| IdGenerator::from_seed([seed; 32]));
+        let ids: Vec<_> = (0..1000).map(|_| own.span_id()).collect();
+        assert!(ids.iter().all(|id| own.may_have_made(*id)), "each of its own");
+        let taken = (0..10_000).filter(|_| own.may_have_made(other.span_id())).count();
+        assert!((10..80).contains(&taken), "of others one in 256: {taken}");
+        let last: std::collections::BTreeSet<_> = ids.iter().map(|id| id.as_bytes()[7]).collect();
+        assert!(last.len() > 200, "the last byte is no constant: {}", last.len());
     }
 
     proptest! {

@@ -2,10 +2,12 @@
 //!
 //! Each value has the price of a host call. What the values mean is not here (`semconv`), nor what becomes of them.
 
+mod attempt;
 mod start_time;
 
 pub use start_time::StartTime;
 
+use crate::envoy::attempt::NoResponse;
 use crate::envoy::attributes::{
     Detail, Details, INTERNAL_REDIRECT, MAX_DURATION_TIMEOUT, OutcomeValues, REQUEST_DURATION,
     REQUEST_TIME, RESPONSE_CODE, RESPONSE_FLAGS, TAGS, response_code,
@@ -87,6 +89,9 @@ impl OutcomeReader {
 
     /// Reads how the request of this span ended.
     pub fn read(&mut self, span: &OpenSpan, request: &dyn EndedRequest) -> OutcomeValues {
+        if let Some(attempt) = span.attempt() {
+            return self.read_attempt(span, attempt, request);
+        }
         let end = request.now();
         let response_code = response_code(&request.attribute(RESPONSE_CODE));
         let response_flags = ResponseFlags::from_bits(number(&request.attribute(RESPONSE_FLAGS)));
@@ -110,6 +115,7 @@ impl OutcomeReader {
             duration: nanoseconds(duration),
             response_code,
             response_flags,
+            no_response: NoResponse::Unsaid,
             connection: self.connections.of(|name| request.attribute(name)),
             details: Detail::ALL.map(read),
             tags: TAGS.iter().take(tags).map(|name| request.attribute(name)).collect(),
@@ -159,7 +165,11 @@ pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules
         .taken(request.now())
         .unwrap_or_else(|| Duration::from_nanos(number(&request.attribute(REQUEST_DURATION))));
     let maybe = |is_so: bool| if is_so { Told::Maybe } else { Told::No };
-    let code = span.status().or_else(|| response_code(&request.attribute(RESPONSE_CODE)));
+    let code = span.status().or_else(|| {
+        // Of an attempt it was looked for; what its request has is another one's.
+        let is_unknown = span.attempt().is_none();
+        is_unknown.then(|| response_code(&request.attribute(RESPONSE_CODE))).flatten()
+    });
     let is_redirected = matches!(code, Some(300..400))
         && request.attribute(Detail::ResponseCodeDetails.attribute()) == INTERNAL_REDIRECT;
     let is_error = rules.asks_error()
@@ -168,8 +178,8 @@ pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules
             // Nothing cuts off what has come to its end.
             || !span.is_answered() && is_cut_off(duration, request));
     let is_true = rules.no_expression().is_some_and(|expression| {
-        let value = request.evaluate(expression);
-        value.is_none_or(|value| !value.is_empty())
+        let value = span.may_be_asked(expression).then(|| request.evaluate(expression));
+        value.flatten().is_none_or(|value| !value.is_empty())
     });
     let is_callee_kept = span.is_callee_kept()
         || rules.whole_path().asks_callee && request.shared().is_kept(span.context().trace_id);

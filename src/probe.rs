@@ -2,6 +2,7 @@
 //!
 //! Who asks (`propagation`, `sampling`) says what it needs; the host calls themselves are the filter's part.
 
+use crate::envoy::attempt::Attempt;
 use crate::envoy::headers::{HeaderNames, Headers};
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
@@ -36,6 +37,17 @@ pub trait RequestSource {
     /// What the passes before this one have left of it, if the host redirected the request internally: the marks that
     /// [`crate::tracer::Tracer::end`] gave, in their order. No caller can send it.
     fn marks(&self) -> Vec<u8>;
+
+    /// Which attempt of the host's router it is, if it is one.
+    fn attempt(&self) -> Option<Attempt>;
+
+    /// What the attempt before this one has left of their request: the bytes of [`crate::tracer::Lineage`]. No caller can send it. Costs little
+    /// if there is nothing.
+    fn lineage(&self) -> Vec<u8>;
+
+    /// The id of the CLIENT span that the filter in the listener's chain has of this request, in hexadecimal digits; empty without. No caller can
+    /// send it. Costs little if there is none.
+    fn client_span(&self) -> Vec<u8>;
 }
 
 /// What the filters of a process share.
@@ -317,15 +329,20 @@ impl Probe {
         self.needs.headers == HeaderNeeds::All
     }
 
-    /// What a sampler needs beside the parent: the headers of a request, Envoy's attributes in the order of the needs, the time.
+    /// What a sampler needs beside the parent: the headers of a request, Envoy's attributes in the order of the needs as far as they may be
+    /// asked for, the time.
     pub fn facts<'a>(
         &self,
         request: &impl RequestSource,
         headers: Option<&'a Headers>,
+        may_be_asked: impl Fn(&str) -> bool,
     ) -> (Option<&'a Headers>, Vec<(&'static str, Vec<u8>)>, Option<Duration>) {
         let headers = headers.filter(|_| self.decides_by_headers());
         let attributes = self.needs.attributes.iter();
-        let attributes = attributes.map(|name| (*name, request.attribute(name))).collect();
+        let read = |name: &&'static str| {
+            (*name, if may_be_asked(name) { request.attribute(name) } else { Vec::new() })
+        };
+        let attributes = attributes.map(read).collect();
         let now = match self.needs.time {
             TimeNeed::None => None,
             TimeNeed::Now => Some(request.now()),

@@ -165,9 +165,9 @@ impl Conventions {
         Self { semconv, ..self }
     }
 
-    /// Notes the node that they are for.
-    pub fn note_node(&mut self, node: LocalInfo) {
-        self.node = node;
+    /// Takes from the node that they are for what they say of it.
+    pub fn take_node(&mut self, node: &mut Node) {
+        node.swap_local(&mut self.node);
     }
 
     /// The same, and spans have these attributes, too.
@@ -228,18 +228,15 @@ impl Conventions {
         attributes: &mut Attributes,
     ) -> Description<'a> {
         let Self { http, node, .. } = self;
-        let mut description = match self.semconv {
-            Semconv::Stable => stable::describe(kind, facts, http, attributes),
-            Semconv::StableAndLegacy => {
-                legacy::describe(kind, facts, http, node, attributes);
-                stable::describe(kind, facts, http, attributes)
-            }
-            Semconv::Legacy => {
-                let description = legacy::describe(kind, facts, http, node, attributes);
-                stable::write_captured(kind, facts, http, attributes);
-                description
-            }
+        let mut description = if self.semconv == Semconv::Legacy {
+            stable::write_captured(kind, facts, http, attributes);
+            legacy::describe(kind, facts, http, node, attributes)
+        } else {
+            stable::describe(kind, facts, http, attributes)
         };
+        if self.semconv == Semconv::StableAndLegacy {
+            legacy::write(facts, http, node, attributes);
+        }
         if facts.is_open {
             attributes.string(envoy::STREAM_STATE, b"open");
             description.name = [description.name.as_ref(), " (open)"].concat().into();

@@ -4,7 +4,9 @@
 //! can't end twice.
 
 use crate::context::{SpanContext, TraceState};
+use crate::envoy::attempt::Attempt;
 use crate::envoy::attributes::Outcome;
+use crate::envoy::expression::Expression;
 use crate::envoy::headers::Headers;
 use crate::id::SpanId;
 use crate::otlp::{Link, Parent, SpanKind};
@@ -19,6 +21,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct OpenSpan {
     identity: Identity,
+    /// Which attempt of the router it is, if it is one.
+    attempt: Option<Attempt>,
     /// The caller's span, if the trace was continued.
     parent: Option<SpanId>,
     /// When it was seen to begin; none of a request that ended before.
@@ -129,6 +133,7 @@ impl OpenSpan {
     ) -> Self {
         Self {
             identity,
+            attempt: None,
             parent,
             start: None,
             links: Vec::new(),
@@ -160,6 +165,24 @@ impl OpenSpan {
             + links.sum::<usize>()
             + self.headers.as_ref().map_or(0, |head| head.headers.size())
             + self.response_headers.size()
+    }
+
+    /// Notes which attempt of the router it is, if it is one.
+    pub fn note_attempt(&mut self, attempt: Option<Attempt>) {
+        self.attempt = attempt;
+    }
+
+    /// Which attempt of the router it is, if it is one.
+    #[must_use]
+    pub fn attempt(&self) -> Option<Attempt> {
+        self.attempt
+    }
+
+    /// Whether this may be evaluated of it: an Envoy that sends a shadow request crashes where an attempt of that is asked for the downstream
+    /// connection.
+    #[must_use]
+    pub fn may_be_asked(&self, expression: Expression) -> bool {
+        self.attempt.is_none() || !expression.asks_peers()
     }
 
     /// The same, and it was seen to begin then.

@@ -2,6 +2,7 @@
 //!
 //! It makes no host call and reads no clock; what it needs of a request is asked of whoever holds that.
 
+mod attempt;
 mod attributes;
 mod border;
 mod clock;
@@ -12,6 +13,7 @@ mod long_streams;
 mod redirect;
 mod start;
 
+pub use attempt::Lineage;
 pub use long_streams::LookAgain;
 pub use redirect::Mark;
 pub use start::Started;
@@ -19,9 +21,12 @@ pub use start::Started;
 use crate::batch::{BatchLimits, Queue};
 use crate::config::Config;
 use crate::context::SpanContext;
+use crate::envoy::attempt::EXPECTED_TIMEOUT;
 use crate::envoy::attributes::Detail;
+use crate::envoy::connections::SOURCE_ADDRESS;
+use crate::envoy::expression::Expression;
 use crate::envoy::headers::HeaderNames;
-use crate::envoy::node::LocalInfo;
+use crate::envoy::node::Node;
 use crate::export::answer::{Answer, ExportOutcome, Failure};
 use crate::export::health::CollectorHealth;
 use crate::export::protocol::Protocol;
@@ -39,9 +44,11 @@ use crate::resource::AttributeValue;
 use crate::sampling::limit::Limiter;
 use crate::sampling::operator::OperatorHeader;
 use crate::sampling::{KeepRules, Sampler};
+use crate::semconv::configured::ConfiguredAttribute;
 use crate::semconv::{Conventions, SpanKindSetting, TelemetryExports};
 use crate::stats::{Metric, Stats};
 use crate::trust::Borders;
+use attempt::Placement;
 use clock::UnixClock;
 use redirect::Redirected;
 use std::rc::Rc;
@@ -63,6 +70,7 @@ pub struct Tracer {
     /// None where contexts come in and go on, and nobody is told.
     borders: Option<Box<Borders>>,
     probe: Probe,
+    placement: Placement,
     conventions: Conventions,
     span_kind: SpanKindSetting,
     /// The request's headers that a span needs.
@@ -116,7 +124,13 @@ impl Tracer {
         let mut names: HeaderNames = conventions.request_headers().collect();
         propagators.fields().for_each(|name| names.add(name));
         needs.header_names.iter().for_each(|name| names.add(name));
+        names.add(EXPECTED_TIMEOUT);
         let at_end = config.keep.needs();
+        // An attempt that was taken for a request in a listener's chain would be asked for what crashes Envoy.
+        let asks_peers =
+            [&needs, &at_end].into_iter().any(|it| it.attributes.contains(&SOURCE_ADDRESS))
+                || config.keep.no_expression().is_some_and(Expression::asks_peers)
+                || conventions.attributes().iter().any(ConfiguredAttribute::asks_peers);
         let mut request_headers: HeaderNames = conventions.request_headers().collect();
         for name in &at_end.header_names {
             names.add(name);
@@ -133,6 +147,7 @@ impl Tracer {
             outcome.details = outcome.details.with(Detail::UpstreamAddress);
         }
         Self {
+            placement: if asks_peers { Placement::Cluster } else { Placement::NEW },
             probe: Probe::new(needs, names),
             request_headers,
             keep: config.keep,
@@ -170,9 +185,9 @@ impl Tracer {
         }
     }
 
-    /// Notes the node that it is on.
-    pub fn note_node(&mut self, node: LocalInfo) {
-        self.conventions.note_node(node);
+    /// Takes from the node that it is on what spans say of it.
+    pub fn take_node(&mut self, node: &mut Node) {
+        self.conventions.take_node(node);
     }
 
     /// The call that is due, if one is. `now` is the time since any fixed moment; after this, either
@@ -234,8 +249,13 @@ impl Tracer {
     #[inline] // Mostly nobody is.
     fn expose(&mut self, context: &SpanContext) {
         if self.exposure().filter_state {
-            self.exposed = Some(Exposed::new(context));
+            self.note_exposed(context);
         }
+    }
+
+    #[inline(never)]
+    fn note_exposed(&mut self, context: &SpanContext) {
+        self.exposed = Some(Exposed::new(context));
     }
 
     /// How requests to the collector are put on the wire.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use dynamic::{Dynamic, ecds, replace};
 use harness::client::{self, Call, Http};
 use harness::{Bootstrap, Receiver, Span, Stage, free_port};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinSet;
 
@@ -196,8 +196,25 @@ async fn the_filter_alone_keeps_a_failure_that_was_not_sampled() -> Result<()> {
     Ok(())
 }
 
+/// The filter of the listener among the filters of a cluster, too.
+fn in_cluster(edge: &Bootstrap) -> Result<Value> {
+    const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let filter = edge.http_filter_of("ingress", "otel")?;
+    let codec = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
+    let mut options = json!({});
+    options[OPTIONS] = json!({
+        "@type": format!("type.googleapis.com/{OPTIONS}"),
+        "explicit_http_config": {"http_protocol_options": {}},
+        "http_filters": [filter, {
+            "name": "envoy.filters.http.upstream_codec",
+            "typed_config": {"@type": format!("type.googleapis.com/{codec}")},
+        }],
+    });
+    Ok(options)
+}
+
 #[tokio::test]
-async fn envoys_own_tracer_alone_has_a_span_for_each_try() -> Result<()> {
+async fn both_have_a_span_for_each_try() -> Result<()> {
     const TRIES: usize = 3;
     let retry = json!({"retry_on": "5xx", "num_retries": TRIES});
     for tracer in BOTH {
@@ -212,7 +229,10 @@ async fn envoys_own_tracer_alone_has_a_span_for_each_try() -> Result<()> {
             let mut tracing = harness::native::tracing("edge", 100.0);
             tracing["spawn_upstream_span"] = true.into();
             match tracer {
-                Tracer::Filter => Ok(edge),
+                Tracer::Filter => {
+                    let options = in_cluster(&edge)?;
+                    edge.cluster_part("upstream", "typed_extension_protocol_options", options)
+                }
                 Tracer::Native => {
                     tracer.on(edge)?.connection_manager("ingress", "tracing", tracing)
                 }
@@ -222,10 +242,7 @@ async fn envoys_own_tracer_alone_has_a_span_for_each_try() -> Result<()> {
         assert_eq!(client::get(stage.port(), "/flaky/2").await?.status, 200);
         // Another request's spans come after those of the first.
         assert_eq!(client::get(stage.port(), "/").await?.status, 200);
-        let (first, second) = match tracer {
-            Tracer::Filter => (1, 1),
-            Tracer::Native => (1 + TRIES, 1 + 1),
-        };
+        let (first, second) = (1 + TRIES, 1 + 1);
         let spans = stage.collector.wait_for_spans(first + second).await?;
         assert_eq!(spans.len(), first + second, "{tracer:?}");
     }

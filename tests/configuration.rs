@@ -35,7 +35,7 @@ async fn envoy_shows_what_is_wrong() -> Result<()> {
             r#"tracer_provider.sampler: unknown key "always_onn"; accepted: always_on, always_off"#,
         ),
         (r#"{"envoy": {"span_kind": "both"}}"#, "envoy.span_kind: found a string; accepted: auto"),
-        (r#"{"envoy": {"semconv": "stable"}}"#, "envoy.semconv: not supported by this version"),
+        (r#"{"meter_provider": {}}"#, "meter_provider: not supported by this version"),
         (
             r#"{"envoy": {"keep": [{"condition": "response.code =="}]}}"#,
             "envoy.keep[0].condition: found a string; accepted: a CEL expression over Envoy's attributes",

@@ -102,7 +102,13 @@ fn each_file_of_an_example_is_named_on_a_page() -> Result<()> {
 #[test]
 fn manifests_alerts_and_the_dashboard_say_of_which_version_they_are() -> Result<()> {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const OURS: [&str; 3] = ["WasmPlugin", "TrafficExtension", "EnvoyExtensionPolicy"];
+    const OURS: [&str; 5] = [
+        "WasmPlugin",
+        "TrafficExtension",
+        "EnvoyFilter",
+        "EnvoyExtensionPolicy",
+        "EnvoyPatchPolicy",
+    ];
     let label = format!("app.kubernetes.io/version: \"{VERSION}\"");
     let mut labelled = 0;
     for folder in ["examples/istio", "examples/envoy-gateway"] {
@@ -115,7 +121,7 @@ fn manifests_alerts_and_the_dashboard_say_of_which_version_they_are() -> Result<
             }
         }
     }
-    assert!(labelled >= 7, "the manifests are found: {labelled}");
+    assert!(labelled >= 9, "the manifests are found: {labelled}");
     let prometheus = harness::root().join("examples/prometheus");
     let alerts = fs::read_to_string(prometheus.join("alerts.yaml"))?;
     let label = format!("labels: {{severity: warning, version: \"{VERSION}\"}}");

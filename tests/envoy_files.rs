@@ -20,7 +20,7 @@ use std::process::Command;
 /// Files, and the test that loads them.
 type Case = (&'static [&'static str], fn() -> Pin<Box<dyn Future<Output = Result<()>>>>);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     (&["envoy.yaml"], || Box::pin(edge())),
     (&["sidecar.yaml"], || Box::pin(sidecar())),
     (&["tls-api-key.yaml"], || Box::pin(tls_api_key())),
@@ -28,6 +28,7 @@ const CASES: [Case; 10] = [
     (&["grpc.yaml"], || Box::pin(grpc())),
     (&["compressor.yaml"], || Box::pin(compressor())),
     (&["health-checks.yaml"], || Box::pin(health_checks())),
+    (&["attempts.yaml"], || Box::pin(attempts())),
     (&["access-log.yaml"], || Box::pin(access_log())),
     (&["http3.yaml"], || Box::pin(http3())),
     (&["dynamic/bootstrap.yaml", "dynamic/ecds.yaml", "dynamic/lds.yaml"], || Box::pin(dynamic())),
@@ -104,6 +105,23 @@ async fn sidecar() -> Result<()> {
     let spans = settled(&stage, 2).await?;
     let kinds: BTreeSet<_> = spans.iter().map(|span| span.span.kind().as_str_name()).collect();
     assert_eq!(kinds, BTreeSet::from(["SPAN_KIND_CLIENT", "SPAN_KIND_SERVER"]), "one of each");
+    Ok(())
+}
+
+async fn attempts() -> Result<()> {
+    let stage = start("envoy/attempts.yaml", Receiver::start().await?).await?;
+    assert_eq!(client::get(stage.port(), "/flaky/1").await?.status, 200);
+    let spans = stage.collector.wait_for_spans(3).await?;
+    spans.iter().for_each(conventions::check);
+    let (servers, clients): (Vec<_>, Vec<_>) =
+        spans.iter().partition(|span| span.parent_id().is_empty());
+    assert_eq!((servers.len(), clients.len()), (1, 2), "one request, two attempts");
+    assert_eq!(servers[0].span.kind().as_str_name(), "SPAN_KIND_SERVER");
+    for span in clients {
+        assert_eq!(span.span.kind().as_str_name(), "SPAN_KIND_CLIENT");
+        assert_eq!(span.parent_id(), servers[0].span_id(), "below the request's");
+    }
+    assert_eq!(stage.envoy.complaints(), Vec::<String>::new(), "a clean log");
     Ok(())
 }
 

@@ -17,14 +17,17 @@ use otel_proxy_wasm::otlp::response::partial_success;
 use otel_proxy_wasm::otlp::{Span, SpanKind};
 use otel_proxy_wasm::semconv::grpc::StatusCode;
 use otel_proxy_wasm::semconv::request::RequestProtocol;
-use otel_proxy_wasm::semconv::{Conventions, Facts};
+use otel_proxy_wasm::semconv::{Conventions, Facts, Semconv};
 use prost::Message;
+use std::rc::Rc;
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
     let (headers, response_headers, outcome, status) = input;
     let config = Config::parse(b"{}", &Environment::default(), &|_| None).expect("valid").config;
-    let conventions = Conventions::new(config.http, config.routes.into());
-    let names = conventions.request_headers().collect();
+    let routes = config.routes.into();
+    let all = [Semconv::Stable, Semconv::StableAndLegacy, Semconv::Legacy]
+        .map(|it| Conventions::new(config.http.clone(), Rc::clone(&routes)).named(it));
+    let names = all.iter().flat_map(Conventions::request_headers).collect();
     let [of_request, of_response] = [&headers, &response_headers]
         .map(|map| Headers::select(HeaderMap::new(map.clone()), &names));
     let mut outcome = outcome.into_iter();
@@ -40,12 +43,16 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<Vec<u8>>, &[u8])| {
             listener_direction: TrafficDirection::read(&next()),
         },
         details: std::array::from_fn(|_| next()),
+        tags: (0..4).map(|_| next()).collect(),
+        ..OutcomeValues::default()
     };
     let status = (!status.is_empty()).then(|| StatusCode::parse(status));
     let protocol = RequestProtocol::of(&of_request);
     let facts = Facts::read(protocol, &of_request, &of_response, status, values.outcome());
-    for kind in [SpanKind::Server, SpanKind::Client] {
-        check(&conventions, kind, &facts, &mut Attributes::new(config.limits));
+    for conventions in &all {
+        for kind in [SpanKind::Server, SpanKind::Client] {
+            check(conventions, kind, &facts, &mut Attributes::new(config.limits));
+        }
     }
     let _ = partial_success(&headers);
 });
@@ -69,7 +76,7 @@ fn check(
         parent: None,
         links: &[],
         dropped_links: 0,
-        kind,
+        kind: Some(kind),
         name: &description.name,
         start: facts.outcome.start,
         end: facts.outcome.start.saturating_add(facts.outcome.duration),

@@ -3,6 +3,7 @@
 //! Which of them are read is decided elsewhere (`outcome`).
 
 use super::address;
+use super::attempt::{ATTEMPT_NUMBER, Attempt, NoResponse};
 use super::connections::{Connection, TrafficDirection};
 use super::flags::ResponseFlags;
 use super::wire::number;
@@ -60,7 +61,7 @@ impl Detail {
         match self {
             Self::ResponseCodeDetails => "response.code_details",
             Self::UpstreamAddress => "upstream.address",
-            Self::RequestAttemptCount => "upstream.request_attempt_count",
+            Self::RequestAttemptCount => ATTEMPT_NUMBER,
             Self::ClusterName => "xds.cluster_name",
             Self::RouteName => "xds.route_name",
         }
@@ -77,6 +78,17 @@ impl Details {
     #[must_use]
     pub const fn with(self, detail: Detail) -> Self {
         Self(self.0 | 1 << detail as u8)
+    }
+
+    /// Those of them that tell of an attempt, and what tells whether they do: details of the response are the request's.
+    #[must_use]
+    pub fn of_attempt(self) -> Self {
+        let tells = if self.contains(Detail::UpstreamAddress) {
+            self.with(Detail::RequestAttemptCount)
+        } else {
+            self
+        };
+        Self(tells.0 & !(1 << Detail::ResponseCodeDetails as u8))
     }
 
     /// Whether it is among them.
@@ -103,6 +115,8 @@ pub struct OutcomeValues {
     pub response_code: Option<u16>,
     /// The response flags.
     pub response_flags: ResponseFlags,
+    /// Why it has no response, if it is an attempt.
+    pub no_response: NoResponse,
     /// The connection that it came over.
     pub connection: Connection,
     /// In the order of [`Detail::ALL`]; empty where nothing was read.
@@ -122,6 +136,8 @@ pub struct Outcome<'a> {
     pub response_code: Option<u16>,
     /// `response.flags`.
     pub response_flags: ResponseFlags,
+    /// Why it has no response, if it is an attempt.
+    pub no_response: NoResponse,
     /// `response.code_details`.
     pub response_code_details: &'a [u8],
     /// `request.protocol`, such as `HTTP/1.1`.
@@ -153,6 +169,7 @@ impl OutcomeValues {
             duration: self.duration,
             response_code: self.response_code,
             response_flags: self.response_flags,
+            no_response: self.no_response,
             response_code_details,
             protocol: &self.connection.protocol,
             source_address: address::within(&self.connection.source_address),
@@ -163,6 +180,18 @@ impl OutcomeValues {
             listener_direction: self.connection.listener_direction,
             tags: &self.tags,
         }
+    }
+}
+
+impl OutcomeValues {
+    /// Keeps what belongs to this attempt. Envoy tells the address of the latest one.
+    pub fn keep_own(&mut self, attempt: Attempt) {
+        let own = u64::from(attempt.number.get());
+        let [_, address, latest, ..] = &mut self.details;
+        if number(latest) != own {
+            address.clear();
+        }
+        *latest = own.to_le_bytes().to_vec();
     }
 }
 
@@ -177,7 +206,8 @@ impl Outcome<'_> {
     #[must_use]
     pub fn interruption(&self) -> Option<&'static str> {
         let too_long = self.response_code_details == MAX_DURATION_TIMEOUT.as_bytes();
-        self.response_flags.interruption().or(too_long.then_some(MAX_DURATION_TIMEOUT))
+        let interruption = self.response_flags.interruption();
+        interruption.or(too_long.then_some(MAX_DURATION_TIMEOUT)).or(self.no_response.error())
     }
 
     /// Whether the caller ended the request. Over HTTP/3 Envoy has no flag yet when it lets go of the filter; there nothing
@@ -187,7 +217,13 @@ impl Outcome<'_> {
         let is_unsaid = self.response_code.is_none()
             && self.interruption().is_none()
             && self.protocol == b"HTTP/3";
-        self.response_flags.left_by_caller() || is_unsaid
+        self.response_flags.left_by_caller() || is_unsaid || self.is_superseded()
+    }
+
+    /// Whether another attempt was answered first.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.no_response == NoResponse::Superseded
     }
 
     /// Whether Envoy ended the request because it took too long.
@@ -235,6 +271,7 @@ mod tests {
             duration: 7,
             response_code: Some(503),
             response_flags: ResponseFlags::from_bits(32),
+            no_response: NoResponse::Reset,
             connection,
             details: Detail::ALL.map(value),
             tags: vec![bytes(8)],
@@ -244,6 +281,7 @@ mod tests {
             duration: 7,
             response_code: Some(503),
             response_flags: ResponseFlags::from_bits(32),
+            no_response: NoResponse::Reset,
             response_code_details: b"response.code_details",
             protocol: b"HTTP/2",
             source_address: b"10.0.0.1:80",
@@ -269,6 +307,21 @@ mod tests {
             assert_eq!(contained, [detail]);
             assert_eq!(one.with(detail), one, "twice is once");
         }
+    }
+
+    #[test]
+    fn details_of_an_attempt_are_its_own() {
+        let (address, count) = (Detail::UpstreamAddress, Detail::RequestAttemptCount);
+        let cases = [
+            (Details::NONE, Details::NONE, "nothing"),
+            (Details::NONE.with(Detail::ResponseCodeDetails), Details::NONE, "of the response"),
+            (Details::NONE.with(address), Details::NONE.with(address).with(count), "whose it is"),
+        ];
+        for (details, expected, reason) in cases {
+            assert_eq!(details.of_attempt(), expected, "{reason}");
+        }
+        assert!(!Details::ALL.of_attempt().contains(Detail::ResponseCodeDetails));
+        assert!(Details::ALL.of_attempt().contains(Detail::ClusterName), "the others");
     }
 
     #[test]

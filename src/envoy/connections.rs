@@ -102,8 +102,10 @@ impl Connections {
                 ..known.connection.clone()
             };
         }
+        // A stream of Envoy's own, such as a shadow request, has no connection, and an Envoy that is asked for its addresses crashes.
+        let source_address = if id == 0 { Vec::new() } else { attribute(SOURCE_ADDRESS) };
         let connection = Connection {
-            source_address: attribute(SOURCE_ADDRESS).into(),
+            source_address: source_address.into(),
             protocol: attribute(PROTOCOL).into(),
             listener_direction: TrafficDirection::read(&attribute(LISTENER_DIRECTION)),
         };
@@ -178,13 +180,22 @@ mod tests {
             (7, ["10.0.0.1:1", "10.0.0.2:2"], "HTTP/3", &ALL, "QUIC: a connection that moves"),
             (7, ["10.0.0.1:1", "10.0.0.2:2"], "HTTP/1.0", &ALL, "another may follow"),
             (7, ["10.0.0.1:1", "10.0.0.2:2"], "", &ALL, "a protocol that Envoy does not tell"),
-            (0, ["10.0.0.1:1", "10.0.0.2:2"], "HTTP/2", &ALL, "no number"),
         ] {
             let mut connections = Connections::default();
             assert_eq!(request(&mut connections, (id, peers[0], protocol)).1, ALL, "{reason}");
             let (peer, found) = request(&mut connections, (id, peers[1], protocol));
             assert_eq!(peer, peers[1], "{reason}");
             assert_eq!(found, asked, "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_connection_is_not_asked_for_its_peer() {
+        let asked = [CONNECTION_ID, PROTOCOL, LISTENER_DIRECTION].map(str::to_owned);
+        let mut connections = Connections::default();
+        for _ in 0..2 {
+            let found = request(&mut connections, (0, "10.0.0.1:1", "HTTP/2"));
+            assert_eq!(found, (String::new(), asked.to_vec()), "that would crash Envoy");
         }
     }
 

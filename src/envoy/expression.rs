@@ -4,7 +4,19 @@
 
 /// An expression that the host has compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expression([u8; 4]);
+pub struct Expression {
+    token: [u8; 4],
+    reach: Reach,
+}
+
+/// What an expression may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// The addresses of the downstream connection, beside others.
+    Peers,
+    /// Others alone.
+    Others,
+}
 
 /// Compiles an expression: none if it is not one, or the host has no such thing.
 pub type Compile<'a> = dyn Fn(&str) -> Option<Expression> + 'a;
@@ -13,13 +25,27 @@ impl Expression {
     /// The name that the host gave it, in the host's layout.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
+        bytes.try_into().ok().map(|token| Self { token, reach: Reach::Others })
+    }
+
+    /// The same, and it has this text.
+    #[must_use]
+    pub fn of(self, text: &str) -> Self {
+        let says = |name: &[u8]| text.as_bytes().windows(name.len()).any(|it| it == name);
+        let asks_peers = says(b"source") || says(b"destination");
+        Self { reach: if asks_peers { Reach::Peers } else { Reach::Others }, ..self }
+    }
+
+    /// Whether it may ask for the addresses of the downstream connection.
+    #[must_use]
+    pub fn asks_peers(self) -> bool {
+        self.reach == Reach::Peers
     }
 
     /// In the host's layout.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 4] {
-        self.0
+        self.token
     }
 }
 
@@ -56,6 +82,19 @@ mod tests {
         let text = none_of(&["a || b", "c // why"]);
         assert_eq!(text, "true && !(a || b\n) && !(c // why\n) ? '' : '?'");
         assert_eq!(holds("a || b"), "(a || b\n) ? '?' : ''");
+    }
+
+    #[test]
+    fn what_may_ask_for_the_downstream_connection_is_known() {
+        let cases = [
+            ("source.address != ''", true),
+            ("has(destination . port)", true),
+            ("response.code == 503", false),
+        ];
+        for (text, expected) in cases {
+            let expression = Expression::from_bytes(&[1, 0, 0, 0]).expect("four bytes");
+            assert_eq!(expression.of(text).asks_peers(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -16,10 +16,23 @@ const INTERRUPTIONS: [&str; 15] =
     ["UF", "UC", "UR", "LR", "UT", "UMSDR", "UPE", "UO", "UH", "SI", "DT", "DPE", "OM", "DR", "DC"];
 
 impl ResponseFlags {
+    /// UF.
+    pub const UPSTREAM_CONNECTION_FAILURE: Self = Self(1 << 5);
+    /// UT.
+    pub const UPSTREAM_REQUEST_TIMEOUT: Self = Self(1 << 2);
+    /// UO, DC, DR: what ends all attempts of a request.
+    const OF_ANY_ATTEMPT: u64 = 1 << 7 | 1 << 14 | 1 << 28;
+
     /// The flags as Envoy gives them.
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
+    }
+
+    /// Those that are true of any attempt of a request, if they are of the request.
+    #[must_use]
+    pub fn of_any_attempt(self) -> Self {
+        Self(self.0 & Self::OF_ANY_ATTEMPT)
     }
 
     /// Whether none is set.

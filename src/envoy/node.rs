@@ -5,7 +5,7 @@
 /// What Envoy's node says; Istio writes its metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    id: Option<String>,
+    local: LocalInfo,
     cluster: Option<String>,
     canonical_name: Option<String>,
     canonical_revision: Option<String>,
@@ -15,11 +15,10 @@ pub struct Node {
     namespace: Option<String>,
     machine: Option<String>,
     cluster_id: Option<String>,
-    zone: Option<String>,
 }
 
 /// What Envoy's own tracer says of its node; empty where it says nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalInfo {
     /// Its id.
     pub id: String,
@@ -40,12 +39,13 @@ impl Node {
             metadata("NODE_NAME"),
             metadata("CLUSTER_ID"),
         );
-        let id = value(&["xds", "node", "id"]);
+        let mut local = |path| value(path).unwrap_or_default();
+        let (id, zone) =
+            (local(&["xds", "node", "id"]), local(&["xds", "node", "locality", "zone"]));
         let cluster = value(&["xds", "node", "cluster"]);
-        let zone = value(&["xds", "node", "locality", "zone"]);
         let mut label = |name: &str| value(&["xds", "node", "metadata", "LABELS", name]);
         Self {
-            id,
+            local: LocalInfo { id, zone },
             canonical_name: label("service.istio.io/canonical-name"),
             canonical_revision: label("service.istio.io/canonical-revision"),
             cluster,
@@ -55,20 +55,18 @@ impl Node {
             namespace,
             machine,
             cluster_id,
-            zone,
         }
     }
 
-    /// What Envoy's own tracer says of it.
-    #[must_use]
-    pub fn into_local_info(self) -> LocalInfo {
-        LocalInfo { id: self.id.unwrap_or_default(), zone: self.zone.unwrap_or_default() }
+    /// Takes what Envoy's own tracer says of it, and leaves this.
+    pub fn swap_local(&mut self, other: &mut LocalInfo) {
+        std::mem::swap(&mut self.local, other);
     }
 
     /// Whether this is a gateway or a waypoint of Istio, whose id starts with what the proxy is for.
     #[must_use]
     pub fn is_istio_gateway(&self) -> bool {
-        let role = self.id.as_deref().and_then(|id| id.split_once('~'));
+        let role = self.local.id.split_once('~');
         role.is_some_and(|(role, _)| matches!(role, "router" | "waypoint"))
     }
 

@@ -91,15 +91,15 @@ impl RootContext for Root {
         let registration = Registration::new(ids.number(), destination, source::unix_time());
         let unsent = Unsent::open(destination, config.batch.max_queue_bytes);
         let instance = process::agree_on_instance(&resource::instance_id(ids.bytes()));
-        let node = source::node();
+        let mut node = source::node();
         config.span_kind = config.span_kind.on(&node);
         let resource = resource::attributes(&config.resource, &node, &instance);
         let mut tracer = Tracer::new(config, &resource, ids, Box::new(HostZlib));
-        tracer.note_node(node.into_local_info());
+        tracer.take_node(&mut node);
         let running = Rc::new(Running::new(tracer, self.clock, unsent, registration));
         self.filters.add(self.id, plugin, Some(Rc::clone(&running)));
         self.running = Some(running);
-        source::declare_marks();
+        source::declare_states();
         host::set_tick_period(TICK);
         true
     }

@@ -14,7 +14,7 @@ use crate::lifecycle::registry::{Registration, Successor};
 use crate::probe::{Body, ResponsePart};
 use crate::propagation::changes::{Changes, HeaderChange};
 use crate::span::OpenSpan;
-use crate::tracer::Tracer;
+use crate::tracer::{Lineage, Tracer};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -96,6 +96,9 @@ impl Running {
         let started = tracer.start(&HostRequest { clock: self.clock, body });
         carry_out(started.changes, Map::Request);
         let started = (started.span, started.explanation);
+        if let Some(lineage) = started.0.as_ref().and_then(Lineage::of) {
+            source::leave_lineage(lineage);
+        }
         if let Some(exposed) = tracer.take_exposed() {
             source::expose(&exposed);
         }
@@ -137,7 +140,9 @@ impl Running {
         if let Some(client) = span.client() {
             source::tell_client_span(client);
         }
-        self.open.as_ref().map(|open| open.add(context, self.clock.now()))
+        // Of an attempt that lasts its request tells.
+        let open = self.open.as_ref().filter(|_| span.attempt().is_none());
+        open.map(|open| open.add(context, self.clock.now()))
     }
 
     /// The root need not reach a request any more.

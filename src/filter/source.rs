@@ -1,6 +1,7 @@
 //! What the host knows of a request, and of itself, as the core asks for it; and its zlib.
 
 use super::process;
+use crate::envoy::attempt::{ATTEMPT_NUMBER, Attempt};
 use crate::envoy::expression::Expression;
 use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
@@ -11,7 +12,7 @@ use crate::otlp::gzip::Zlib;
 use crate::outcome::EndedRequest;
 use crate::probe::{Body, BucketName, RequestSource, ResponsePart, ResponseSource, Shared};
 use crate::propagation::expose::Exposed;
-use crate::tracer::Mark;
+use crate::tracer::{Lineage, Mark};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A clock whose zero is the start of a root context.
@@ -94,6 +95,18 @@ impl RequestSource for HostRequest {
 
     fn marks(&self) -> Vec<u8> {
         attribute(MARKS)
+    }
+
+    fn attempt(&self) -> Option<Attempt> {
+        Attempt::read(&attribute(ATTEMPT_NUMBER))
+    }
+
+    fn lineage(&self) -> Vec<u8> {
+        attribute(LINEAGE)
+    }
+
+    fn client_span(&self) -> Vec<u8> {
+        attribute(CLIENT_SPAN)
     }
 }
 
@@ -210,20 +223,31 @@ fn evaluate(expression: Expression) -> Option<Vec<u8>> {
 
 /// Has the host compile an expression, for the root context.
 pub(super) fn compile(text: &str) -> Option<Expression> {
-    Expression::from_bytes(&host::foreign_function("expr_create", text.as_bytes())?)
+    let token = host::foreign_function("expr_create", text.as_bytes())?;
+    Some(Expression::from_bytes(&token)?.of(text))
 }
 
 /// The state of a request that its second pass gets, if the host redirects it internally. No caller can write it.
 const MARKS: &str = "otel_proxy_wasm_passes";
 
-/// Has the host keep [`MARKS`] for a whole request, not for one pass. For the root context, once.
-pub(super) fn declare_marks() {
+/// The state of a request that its attempts leave each other. No caller can write it.
+const LINEAGE: &str = "otel_proxy_wasm_attempt";
+
+/// Has the host keep [`MARKS`] and [`LINEAGE`] for a whole request, not for one pass. For the root context, once.
+pub(super) fn declare_states() {
     /// `DownstreamRequest`.
     const LIFE_SPAN: u8 = 1;
-    let length = u8::try_from(MARKS.len()).unwrap_or_default();
-    // DeclarePropertyArguments { name, span }
-    let argument = [&[0x0a, length], MARKS.as_bytes(), &[0x28, LIFE_SPAN]].concat();
-    host::foreign_function("declare_property", &argument);
+    for name in [MARKS, LINEAGE] {
+        let length = u8::try_from(name.len()).unwrap_or_default();
+        // DeclarePropertyArguments { name, span }
+        let argument = [&[0x0a, length], name.as_bytes(), &[0x28, LIFE_SPAN]].concat();
+        host::foreign_function("declare_property", &argument);
+    }
+}
+
+/// Leaves the current request's next attempt what it has to know of this one.
+pub(super) fn leave_lineage(lineage: Lineage) {
+    host::set_property(LINEAGE, &lineage.to_bytes());
 }
 
 /// Leaves a mark on the current request.

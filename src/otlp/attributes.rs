@@ -123,11 +123,19 @@ impl Attributes {
         let mut name = Vec::new();
         put_bytes(&mut name, KEY, key.as_bytes());
         let mut start = 0;
-        while let Some(rest) = self.bytes.get(start..)
-            && let Some(length) = wire::field_at(rest)
-        {
-            let content = rest.iter().skip(1).position(|byte| *byte < 0x80).unwrap_or_default() + 2;
-            if rest.get(content..length).is_some_and(|entry| entry.starts_with(&name)) {
+        while let Some(rest) = self.bytes.get(start..) {
+            // Nearly all are short.
+            let (head, length) = match rest {
+                [] => return,
+                [_, content @ ..0x80, ..] => (2, 2 + usize::from(*content)),
+                _ => {
+                    let head = rest.iter().skip(1).position(|byte| *byte < 0x80);
+                    (2 + head.unwrap_or_default(), wire::field_at(rest).unwrap_or(rest.len()))
+                }
+            };
+            let is_it = rest.get(head + 1) == name.get(1)
+                && rest.get(head..length).is_some_and(|entry| entry.starts_with(&name));
+            if is_it {
                 self.bytes.copy_within(start + length.., start);
                 self.bytes.truncate(self.bytes.len() - length);
                 self.count -= 1;

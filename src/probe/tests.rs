@@ -56,6 +56,18 @@ impl RequestSource for Asked {
         Duration::from_secs(7)
     }
 
+    fn attempt(&self) -> Option<Attempt> {
+        None
+    }
+
+    fn lineage(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn client_span(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn unix_time(&self) -> Duration {
         self.note("unix time");
         Duration::from_secs(8)
@@ -187,7 +199,7 @@ fn a_sampler_gets_what_it_asked_for_and_nothing_else_is_read() {
     let needs = Needs { attributes: vec!["x", "y"], time: TimeNeed::Now, ..all() };
     let probe = Probe::new(needs, ["a"].into_iter().collect());
     let found = looked_at(&probe, &request);
-    let facts = probe.facts(&request, found.as_ref());
+    let facts = probe.facts(&request, found.as_ref(), |_| true);
     assert_eq!(request.take(), ["all headers", "x", "y", "now"]);
     assert_eq!(facts.0.map(|headers| headers.first("a")), Some(b"1".as_slice()));
     assert_eq!(facts.1, [("x", b"x".to_vec()), ("y", b"y".to_vec())]);
@@ -196,7 +208,7 @@ fn a_sampler_gets_what_it_asked_for_and_nothing_else_is_read() {
     let probe = Probe::new(presence(&["a"]), ["a"].into_iter().collect());
     let found = looked_at(&probe, &request);
     request.take();
-    let facts = probe.facts(&request, found.as_ref());
+    let facts = probe.facts(&request, found.as_ref(), |_| true);
     assert_eq!(request.take(), [""; 0]);
     assert!(facts.0.is_none() && facts.1.is_empty() && facts.2.is_none(), "{facts:?}");
 }

@@ -21,7 +21,6 @@ pub struct Exposed(Box<[u8; TRACEPARENT_LENGTH]>); // Invariant: a traceparent.
 impl Exposed {
     /// Those of this context.
     #[must_use]
-    #[inline(never)] // It is small where it is called.
     pub fn new(context: &SpanContext) -> Self {
         // Invariant: it is one.
         Self(Box::new(traceparent(context)))

@@ -102,6 +102,18 @@ impl ConfiguredAttribute {
         }
     }
 
+    /// Whether a span in a listener's chain asks the downstream connection for it.
+    #[must_use]
+    pub fn asks_peers(&self) -> bool {
+        match self.asked(SpanKind::Server) {
+            Asked::Nothing => false,
+            Asked::Attribute(name) => {
+                name.starts_with("source.") || name.starts_with("destination.")
+            }
+            Asked::Expression(expression) => expression.asks_peers(),
+        }
+    }
+
     /// The header of the request that it is read from.
     #[must_use]
     pub fn request_header(&self) -> Option<&str> {

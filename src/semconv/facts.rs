@@ -191,9 +191,9 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether this is a call that its own caller cancelled: to a CLIENT span that is no error (semantic conventions
-    /// 1.44.0, HTTP spans, section Status).
+    /// 1.44.0, HTTP spans, section Status). Nor is an attempt of the router an error, whatever is asked, that another one has made needless.
     #[must_use]
     pub fn is_cancelled(&self, kind: SpanKind) -> bool {
-        kind == SpanKind::Client && self.outcome.left_by_caller()
+        kind == SpanKind::Client && self.outcome.left_by_caller() || self.outcome.is_superseded()
     }
 }

@@ -56,7 +56,9 @@ impl StatusCode {
     pub fn of_outcome(outcome: &Outcome<'_>) -> Self {
         match outcome.response_code {
             _ if outcome.left_by_caller() => Self::CANCELLED,
-            None if outcome.response_flags.is_empty() => Self::UNKNOWN,
+            None if outcome.response_flags.is_empty() && outcome.no_response.error().is_none() => {
+                Self::UNKNOWN
+            }
             None | Some(429 | 502..=504) => Self::UNAVAILABLE,
             Some(200) if outcome.timed_out() => Self::DEADLINE_EXCEEDED,
             Some(200) if outcome.interruption().is_some() => Self::UNAVAILABLE,

@@ -5,13 +5,12 @@
 
 use super::facts::{Facts, Method, Rpc};
 use super::grpc::StatusCode;
-use super::name::MAX_LENGTH;
 use super::request::is_grpc;
-use super::{Description, HttpConfig, put, redaction};
+use super::{Description, HttpConfig, put, redaction, stable};
 use crate::envoy::headers::Headers;
 use crate::envoy::node::LocalInfo;
 use crate::envoy::wire::number;
-use crate::otlp::attributes::{Attributes, limited};
+use crate::otlp::attributes::Attributes;
 use crate::otlp::{SpanKind, SpanStatus};
 use std::borrow::Cow;
 
@@ -39,18 +38,39 @@ pub(super) fn describe<'a>(
     node: &LocalInfo,
     attributes: &mut Attributes,
 ) -> Description<'a> {
-    let authority = redaction::authority(&facts.called.authority);
-    write(facts, &authority, config, node, attributes);
+    write(facts, config, node, attributes);
     let configured = config.span_name.as_ref();
     let configured = configured.and_then(|it| it.of(kind, facts, method(kind, facts, config)));
-    let name = configured.map_or_else(|| named(kind, &authority), Cow::Owned);
+    let name = configured.map_or_else(|| named(kind, facts), Cow::Owned);
     Description { name, status: status_of(kind, facts) }
 }
 
+/// The tags that are written where they are known, in the order in which [`write`] has their values.
+const TEXTS: [&str; 18] = [
+    "node_id",
+    "component",
+    "http.method",
+    "http.url",
+    "http.protocol",
+    "user_agent",
+    "peer.address",
+    "downstream_cluster",
+    "upstream_cluster",
+    "upstream_cluster.name",
+    "upstream_address",
+    "guid:x-request-id",
+    "guid:x-client-trace-id",
+    "grpc.path",
+    "grpc.authority",
+    "grpc.content_type",
+    "grpc.timeout",
+    "grpc.message",
+];
+
+/// Writes the tags.
 #[inline(never)] // Few configure it.
-fn write(
+pub(super) fn write(
     facts: &Facts<'_>,
-    authority: &[u8],
     config: &HttpConfig,
     node: &LocalInfo,
     attributes: &mut Attributes,
@@ -60,6 +80,7 @@ fn write(
     let [request_id, client_trace_id, caller, timeout, content_type, proto] =
         HEADERS.map(|name| first(facts.request_headers, name));
     let target = target(facts, config);
+    let authority = &*redaction::authority(&facts.called.authority);
     let is_call = content_type.strip_prefix(b"application/").is_some_and(is_grpc);
     let of_call = |value| if is_call { value } else { b"".as_slice() };
     // Without one it is empty.
@@ -75,27 +96,27 @@ fn write(
     if outcome.request_attempt_count > 1 {
         put_number(attributes, "retry.count", u64::from(outcome.request_attempt_count) - 1);
     }
-    let texts: [(&str, &[u8]); 18] = [
-        ("node_id", node.id.as_bytes()),
-        ("component", b"proxy"),
-        ("http.method", facts.method),
-        ("http.url", &url(facts, proto, authority, &target)),
-        ("http.protocol", or_none(outcome.protocol)),
-        ("user_agent", or_none(facts.user_agent)),
-        ("peer.address", facts.downstream.host),
-        ("downstream_cluster", or_none(caller)),
-        ("upstream_cluster", outcome.cluster_name),
-        ("upstream_cluster.name", outcome.cluster_name),
-        ("upstream_address", outcome.upstream_address),
-        ("guid:x-request-id", request_id),
-        ("guid:x-client-trace-id", client_trace_id),
-        ("grpc.path", of_call(&target)),
-        ("grpc.authority", of_call(authority)),
-        ("grpc.content_type", of_call(content_type)),
-        ("grpc.timeout", of_call(timeout)),
-        ("grpc.message", if tag(2).is_empty() { tag(3) } else { tag(2) }),
+    let values: [&[u8]; TEXTS.len()] = [
+        node.id.as_bytes(),
+        b"proxy",
+        facts.method,
+        &url(facts, proto, authority, &target),
+        or_none(outcome.protocol),
+        or_none(facts.user_agent),
+        facts.downstream.host,
+        or_none(caller),
+        outcome.cluster_name,
+        outcome.cluster_name,
+        outcome.upstream_address,
+        request_id,
+        client_trace_id,
+        of_call(&target),
+        of_call(authority),
+        of_call(content_type),
+        of_call(timeout),
+        if tag(2).is_empty() { tag(3) } else { tag(2) },
     ];
-    for (name, value) in texts {
+    for (name, value) in TEXTS.iter().zip(values) {
         put(attributes, name, value);
     }
     if is_error(facts) {
@@ -144,12 +165,9 @@ fn or_none(value: &[u8]) -> &[u8] {
 
 /// What was asked for: a path, and a query whose secrets are replaced.
 fn target(facts: &Facts<'_>, config: &HttpConfig) -> Vec<u8> {
-    let mut target = facts.path.to_vec();
-    if let Some(query) = facts.query {
-        target.push(b'?');
-        target.extend_from_slice(&redaction::query(query, &config.sensitive_query_parameters));
-    }
-    target
+    let secrets = &config.sensitive_query_parameters;
+    let query = facts.query.map(|query| redaction::query(query, secrets));
+    stable::with_query(facts.path, query.as_deref())
 }
 
 /// The URL of that; none of a request that Envoy could not read.
@@ -158,7 +176,7 @@ fn url(facts: &Facts<'_>, proto: &[u8], authority: &[u8], target: &[u8]) -> Vec<
         return Vec::new();
     }
     let scheme = if proto.is_empty() { &facts.called.scheme } else { proto };
-    [scheme, b"://", authority, target.get(..MAX_PATH).unwrap_or(target)].concat()
+    stable::url(scheme, authority, target.get(..MAX_PATH).unwrap_or(target))
 }
 
 /// The method in a name that is configured, as the stable names have it.
@@ -173,12 +191,12 @@ fn method<'a>(kind: SpanKind, facts: &Facts<'a>, config: &HttpConfig) -> &'a [u8
 }
 
 /// The span's name, as long as nothing else is configured.
-fn named(kind: SpanKind, authority: &[u8]) -> Cow<'static, str> {
+fn named(kind: SpanKind, facts: &Facts<'_>) -> Cow<'static, str> {
     match kind {
         SpanKind::Server => Cow::Borrowed("ingress"),
         SpanKind::Client => {
-            let name = [b"egress ", authority].concat();
-            Cow::Owned(limited(&name, Some(MAX_LENGTH)).into_owned())
+            let authority = redaction::authority(&facts.called.authority);
+            stable::named(b"egress", Some(&String::from_utf8_lossy(&authority)))
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn write_captured(
 }
 
 /// The span's name: a method, and a route if there is one (HTTP spans, section Name).
-fn named<'a>(method: &'a [u8], route: Option<&str>) -> Cow<'a, str> {
+pub(super) fn named<'a>(method: &'a [u8], route: Option<&str>) -> Cow<'a, str> {
     let limit = Some(name::MAX_LENGTH);
     let Some(route) = route else { return limited(method, limit) };
     let name = [method, b" ", route.as_bytes()].concat();
@@ -153,23 +153,26 @@ fn write_url(kind: SpanKind, facts: &Facts<'_>, config: &HttpConfig, attributes:
         SpanKind::Client => {
             let scheme = &*facts.called.scheme;
             let authority = redaction::authority(&facts.called.authority);
-            let path = facts.path;
-            let mut url = Vec::with_capacity(scheme.len() + authority.len() + path.len() + 64);
-            url.extend_from_slice(scheme);
-            url.extend_from_slice(b"://");
-            url.extend_from_slice(&authority);
             // The asterisk form has a URL without a path (RFC 9112, section 3.3).
-            url.extend_from_slice(if path == b"*" { b"" } else { path });
-            if let Some(query) = query {
-                url.push(b'?');
-                url.extend_from_slice(&query);
-            }
-            attributes.string(URL_FULL, &url);
+            let path = if facts.path == b"*" { b"" } else { facts.path };
+            let target = with_query(path, query.as_deref());
+            attributes.string(URL_FULL, &url(scheme, &authority, &target));
             let server = facts.called.server();
             let port = server.port.or_else(|| address::default_port(scheme));
             write_server(HostPort { port, ..server }, attributes);
         }
     }
+}
+
+/// A path with its query.
+pub(super) fn with_query(path: &[u8], query: Option<&[u8]>) -> Vec<u8> {
+    let (mark, query) = query.map_or(("", b"".as_slice()), |query| ("?", query));
+    [path, mark.as_bytes(), query].concat()
+}
+
+/// A URL of these parts.
+pub(super) fn url(scheme: &[u8], authority: &[u8], target: &[u8]) -> Vec<u8> {
+    [scheme, b"://", authority, target].concat()
 }
 
 /// Writes the call and gives the method for the span's name (RPC spans, section Name, and `rpc.method`): a method that is not known is `_OTHER`

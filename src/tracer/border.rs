@@ -25,7 +25,12 @@ pub(super) struct Border {
 impl Border {
     #[inline(never)]
     fn of(borders: &Borders, request: &impl RequestSource) -> Option<Self> {
-        let worth = borders.incoming.worth(request);
+        // What an attempt bears was written in this Envoy.
+        let worth = if borders.incoming.others == Worth::Continue || request.attempt().is_some() {
+            Worth::Continue
+        } else {
+            borders.incoming.worth(request)
+        };
         let leaving = borders.outgoing.leaving(request);
         let is_open = worth == Worth::Continue && leaving == Leaving::Inject;
         (!is_open).then_some(Self { worth, leaving })

@@ -36,7 +36,7 @@ impl Tracer {
         self.read_headers(&mut span, request);
         let values = self.outcomes.read(&span, request);
         let outcome = values.outcome();
-        if !outcome.is_internal_redirect() {
+        if !outcome.is_internal_redirect() || span.attempt().is_some() {
             self.finish(span, outcome, request);
             return None;
         }
@@ -59,9 +59,9 @@ impl Tracer {
             return;
         }
         self.open = self.open.saturating_sub(1);
-        let kind = self.span_kind.kind(outcome.listener_direction);
+        let kind = self.kind_of(span.attempt()).kind(outcome.listener_direction);
         let (first, client) = span.parts(kind, || outcome.has_asked_upstream());
-        let told = self.ask([Some(first.kind), client.map(|it| it.kind)], request);
+        let told = self.ask(&span, [Some(first.kind), client.map(|it| it.kind)], request);
         let mut facts = span.facts(outcome, &routes);
         facts.told = &told;
         if client.is_some() {

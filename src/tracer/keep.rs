@@ -1,6 +1,8 @@
 //! Requests that the sampler has let go and a rule may keep: what becomes of them when they are answered, and when they have ended.
 
 use super::Tracer;
+use super::attempt::may_be_asked;
+use crate::envoy::attempt::decimal;
 use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
 use crate::outcome::{EndedRequest, first_look};
@@ -38,6 +40,9 @@ impl Tracer {
             {
                 span.note_grpc_status(&status);
             }
+        }
+        if span.attempt().is_some() {
+            note_status(span, response);
         }
         let whole_path = self.keep.whole_path();
         if whole_path.asks_callee && *span.sampling() == Sampling::Undecided {
@@ -86,9 +91,8 @@ impl Tracer {
     /// Keeps a request whose response tells already that a rule will.
     fn keep_early(&mut self, span: &mut OpenSpan, response: &dyn ResponseSource) {
         let Some(duration) = span.taken(response.now()) else { return };
-        if self.keep.asks_error() && response.part() != ResponsePart::Trailers {
-            let status = response.first(STATUS).unwrap_or_default();
-            span.note_status(std::str::from_utf8(&status).ok().and_then(|text| text.parse().ok()));
+        if self.keep.asks_error() && span.attempt().is_none() {
+            note_status(span, response);
         }
         let is_error = is_servers_fault(span) || span.status().is_some_and(|code| code >= 500);
         if !span.is_callee_kept() && response.shared().is_kept(span.context().trace_id) {
@@ -182,19 +186,25 @@ impl Tracer {
         let headers = span.headers();
         let read = headers.map(|headers| RequestHeaders::read(headers.iter()));
         let names = self.keep_attributes.iter();
-        let attributes: Vec<_> = names.map(|name| (*name, request.attribute(name))).collect();
+        let attempt = span.attempt();
+        let ask = |name: &&'static str| {
+            (*name, if may_be_asked(attempt, name) { request.attribute(name) } else { Vec::new() })
+        };
+        let attributes: Vec<_> = names.map(ask).collect();
         let subject = Subject {
             request: StartingRequest {
                 headers: headers.zip(read.as_ref()),
                 attributes: &attributes,
                 routes: Some(&routes),
             },
-            span_kind: self.span_kind,
+            span_kind: self.kind_of(attempt),
             parent: Parent::of(span.parent()),
         };
         let taken = span.taken(request.now());
         let duration = taken.unwrap_or_else(|| Duration::from_nanos(outcome.duration));
-        let evaluate = |it| request.evaluate(it).is_some_and(|value| !value.is_empty());
+        let evaluate = |it| {
+            span.may_be_asked(it) && request.evaluate(it).is_some_and(|value| !value.is_empty())
+        };
         let ending = Ending {
             facts: &facts,
             duration,
@@ -250,6 +260,14 @@ impl Tracer {
         limiter.take(self.span_kind.most_spans(), now, |per_second, wanted| {
             shared.take_spans(bucket, per_second, wanted)
         })
+    }
+}
+
+/// Notes the status of a response whose headers have come.
+fn note_status(span: &mut OpenSpan, response: &dyn ResponseSource) {
+    if response.part() != ResponsePart::Trailers {
+        let status = response.first(STATUS).unwrap_or_default();
+        span.note_status(decimal(&status).and_then(|code| u16::try_from(code).ok()));
     }
 }
 

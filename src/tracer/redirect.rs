@@ -80,6 +80,10 @@ impl Tracer {
         let (marks, _) = marks.as_chunks::<8>();
         let mut marks = marks.iter().map(|mark| Mark(u64::from_le_bytes(*mark)));
         let place = marks.find_map(|mark| self.redirected.iter().position(|it| it.mark == mark))?;
+        // A filter in a cluster may share this one's root context.
+        if request.attempt().is_some() {
+            return None;
+        }
         let span = self.redirected.remove(place).span;
         self.expose(span.entry());
         Some(span)

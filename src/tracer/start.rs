@@ -3,8 +3,11 @@
 //! What becomes of the span is in `end`.
 
 use super::Tracer;
+use super::attempt::{is_told_by_chain, may_be_asked, with_headers};
 use super::border::Border;
 use crate::context::{Decision, SpanContext, TraceFlags};
+use crate::envoy::attempt::Attempt;
+use crate::envoy::attributes::RESPONSE_CODE;
 use crate::envoy::headers::Headers;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
@@ -111,8 +114,12 @@ impl Tracer {
             border.disbelieve(headers.as_mut(), request);
         }
         let trace_id = parent.as_ref().map_or_else(|| self.ids.trace_id(), |it| it.trace_id);
+        let attempt = self.attempt(request, parent.as_ref());
+        if is_told_by_chain(request, attempt, parent.as_ref()) {
+            return None;
+        }
         let input = (trace_id, parent.as_ref(), flags.decision());
-        let decision = self.decide(request, headers.as_ref(), input, wish);
+        let decision = self.decide(request, headers.as_ref(), input, wish, attempt);
         let sampling = match decision.recording {
             Recording::On if wish == Wish::Keep => Some(Sampling::KeptBy(FORCED.into())),
             Recording::On => Some(Sampling::Kept),
@@ -127,7 +134,7 @@ impl Tracer {
         // What stays as it is needs no look at what it is.
         if is_untouched {
             self.stats.count(Metric::Started, 1);
-            if let Some(parent) = &parent {
+            if let (Some(parent), None) = (&parent, attempt) {
                 self.expose(parent);
             }
             return None;
@@ -136,7 +143,9 @@ impl Tracer {
             let is_wanted = match sampling {
                 // Nobody reads them while it is open.
                 Some(Sampling::Undecided) => {
-                    self.long_streams.is_some() || !self.probe.reads_late(request)
+                    attempt.is_some()
+                        || self.long_streams.is_some()
+                        || !self.probe.reads_late(request)
                 }
                 Some(_) => true,
                 None => false,
@@ -160,32 +169,45 @@ impl Tracer {
             None => Some(headers.as_ref().into()),
             Some(border) => border.known(headers.as_ref()),
         };
-        self.expose(&context);
+        if attempt.is_none() {
+            self.expose(&context);
+        }
         let Some(sampling) = sampling else {
             self.inject(&context, parent.as_ref(), known);
             return None;
         };
-        let identity = match self.span_kind {
+        let identity = match self.kind_of(attempt) {
             SpanKindSetting::ServerAndClient => self.two(context),
             _ => Identity::One(context),
         };
         self.inject(identity.for_upstream(), parent.as_ref(), known);
+        // Up to 1.39, Envoy shows an attempt that a circuit breaker has refused when that is over, and never lets go of it.
+        if attempt.is_some() && !request.attribute(RESPONSE_CODE).is_empty() {
+            return None;
+        }
         let mut links = Vec::new();
         if let Some(border) = border {
             border.disbelieve(headers.as_mut(), request);
             links = self.links(border, headers.as_ref());
         }
+        let attempt = with_headers(attempt, headers.as_ref());
         let head = headers.map(|headers| self.head(&headers));
         let tells_caller = self.keep.whole_path().tells_caller
             && parent.as_ref().is_some_and(|parent| !parent.flags.is_sampled());
-        let parent = parent.map(|parent| parent.span_id);
+        let parent = parent.and_then(|parent| Self::parent_of(request, attempt, parent.span_id));
         let mut span = OpenSpan::new(identity, parent, sampling, head);
         span.note_links(links);
+        span.note_attempt(attempt);
         if tells_caller {
             span = span.telling_caller();
         }
+        self.admit(span)
+    }
+
+    /// Counts a span, if there is room for it among those of requests that are under way.
+    fn admit(&mut self, span: OpenSpan) -> Option<OpenSpan> {
         if self.open_bytes + span.size() > self.max_open_bytes {
-            if is_kept {
+            if span.is_kept() {
                 self.stats.count(Metric::Sampled, 1);
                 self.stats.count(Metric::DroppedOpenLimit, 1);
             } else {
@@ -194,7 +216,7 @@ impl Tracer {
             return None;
         }
         self.open_bytes += span.size();
-        if is_kept {
+        if span.is_kept() {
             self.note_kept();
         }
         Some(span)
@@ -228,8 +250,10 @@ impl Tracer {
         headers: Option<&Headers>,
         (trace_id, parent, decision): (TraceId, Option<&SpanContext>, Decision),
         wish: Wish,
+        attempt: Option<Attempt>,
     ) -> SamplingDecision {
-        let (headers, attributes, now) = self.probe.facts(source, headers);
+        let may_be_asked = |name: &str| may_be_asked(attempt, name);
+        let (headers, attributes, now) = self.probe.facts(source, headers, may_be_asked);
         let read = headers.map(|headers| RequestHeaders::read(headers.iter()));
         let routes = self.conventions.routes();
         let request = StartingRequest {
@@ -237,7 +261,7 @@ impl Tracer {
             attributes: &attributes,
             routes: Some(&routes),
         };
-        let span_kind = self.span_kind;
+        let span_kind = self.kind_of(attempt);
         let input = SamplingInput { trace_id, parent, decision, request, span_kind, now };
         let mut decision = match wish {
             Wish::None => sampling::decide(self.sampler.as_ref(), &input),

@@ -1,5 +1,6 @@
 //! Whole ways through the tracer: a table of single requests (`ways.txt`), and what needs more than one.
 
+mod attempts;
 mod both;
 mod delivery;
 mod keep;
@@ -9,6 +10,7 @@ mod ways;
 
 use super::*;
 use crate::config::Environment;
+use crate::envoy::attempt::Attempt;
 use crate::envoy::expression::Expression;
 use crate::envoy::wire::HeaderMap;
 use crate::id::TraceId;
@@ -20,7 +22,7 @@ use crate::span::OpenSpan;
 use harness::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 thread_local! {
@@ -35,7 +37,8 @@ thread_local! {
 fn compiled(text: &str) -> Option<Expression> {
     COMPILED.with_borrow_mut(|all| {
         all.push(text.to_owned());
-        Expression::from_bytes(&u32::try_from(all.len() - 1).expect("few").to_le_bytes())
+        let token = u32::try_from(all.len() - 1).expect("few").to_le_bytes();
+        Some(Expression::from_bytes(&token)?.of(text))
     })
 }
 
@@ -57,6 +60,16 @@ struct Request {
     tls_version: &'static str,
     /// Its other attributes.
     attributes: Vec<(String, String)>,
+    /// Which attempt of the router it is; zero of a request in a listener's chain.
+    attempt: u64,
+    /// The CLIENT span in the listener's chain.
+    client_span: &'static str,
+    /// What the attempt before this one has left.
+    lineage: Vec<u8>,
+    /// Whether it has its response before it starts.
+    answered: bool,
+    /// How often it was asked whether it is an attempt.
+    attempts_asked: Cell<usize>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -115,6 +128,7 @@ impl RequestSource for Request {
         match name {
             "connection.tls_version" => self.tls_version.into(),
             "connection.mtls" => vec![u8::from(self.told(name) == "true")],
+            "response.code" if self.answered => 503_u64.to_le_bytes().to_vec(),
             _ => self.told(name).into(),
         }
     }
@@ -131,6 +145,20 @@ impl RequestSource for Request {
     fn marks(&self) -> Vec<u8> {
         self.asked.borrow_mut().push("marks".to_owned());
         self.marks.clone()
+    }
+
+    fn client_span(&self) -> Vec<u8> {
+        self.client_span.into()
+    }
+
+    fn attempt(&self) -> Option<Attempt> {
+        self.attempts_asked.set(self.attempts_asked.get() + 1);
+        Attempt::read(&self.attempt.to_le_bytes())
+    }
+
+    fn lineage(&self) -> Vec<u8> {
+        self.asked.borrow_mut().push("lineage".to_owned());
+        self.lineage.clone()
     }
 }
 

@@ -9,14 +9,15 @@ pub struct Address(u128);
 /// The addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Invariant: zero behind its first `bits`.
+    /// Invariant: zero where `mask` is.
     first: u128,
-    bits: u32,
+    /// Ones, then zeros.
+    mask: u128,
 }
 
-/// What the mapped addresses of IPv4 begin with, and how many bits that is.
+/// The first of the addresses that IPv4 is mapped to, and their mask.
 const MAPPED: u128 = 0xffff << 32;
-const MAPPED_BITS: u32 = 96;
+const MAPPED_MASK: u128 = !0 << 32;
 
 impl Network {
     /// Reads `10.0.0.0/8` or `fd00::/8`.
@@ -32,16 +33,18 @@ impl Network {
         for byte in bits.get(1..)? {
             number.add(*byte)?;
         }
-        let (Address(first), bits) = (Address::parse(address)?, number.decimal(most)? + 128 - most);
+        let behind = most - number.decimal(most)?;
+        let mask = u128::MAX.checked_shl(behind).unwrap_or_default();
+        let Address(first) = Address::parse(address)?;
         // Invariant: that is checked.
-        (first.checked_shl(bits).unwrap_or_default() == 0).then_some(Self { first, bits })
+        (first & !mask == 0).then_some(Self { first, mask })
     }
 
     /// Whether an address is in it. One of IPv4 is in no network of IPv6 that is larger than all of IPv4.
     #[must_use]
     pub fn contains(self, Address(address): Address) -> bool {
-        let differs = (address ^ self.first).checked_shr(128 - self.bits).unwrap_or_default() != 0;
-        !differs && (self.bits >= MAPPED_BITS || address >> 32 != MAPPED >> 32)
+        address & self.mask == self.first
+            && (self.mask >= MAPPED_MASK || address & MAPPED_MASK != MAPPED)
     }
 }
 
@@ -63,13 +66,13 @@ pub fn peer(socket: &[u8]) -> Option<Address> {
 /// An address that is being read.
 #[derive(Default)]
 struct Reading {
-    /// What was read, and how many bits that is.
+    /// What was read before `::`, and how many bits that is.
+    head: Option<(u128, u32)>,
+    /// What was read since.
     address: u128,
     bits: u32,
-    /// How many bits there were before `::`.
-    gap: Option<u32>,
     /// The octets of IPv4, and how many there were.
-    octets: u128,
+    octets: u32,
     count: u32,
     number: Number,
 }
@@ -82,7 +85,10 @@ impl Address {
         let mut before = None;
         for byte in text {
             match (byte, before) {
-                (b':', Some(b':')) if reading.gap.is_none() => reading.gap = Some(reading.bits),
+                (b':', Some(b':')) if reading.head.is_none() => {
+                    reading.head = Some((reading.address, reading.bits));
+                    (reading.address, reading.bits) = (0, 0);
+                }
                 (b':', None) if text.starts_with(b"::") => {}
                 (b':', _) => reading.end_group()?,
                 (b'.', _) => reading.end_octet()?,
@@ -95,21 +101,27 @@ impl Address {
 }
 
 impl Reading {
+    #[inline(never)]
     fn end_group(&mut self) -> Option<()> {
         if self.number.digits == 0 || self.count > 0 || self.bits >= 128 {
             return None;
         }
-        self.address = self.address << 16 | u128::from(self.number.hexadecimal);
-        self.bits += 16;
+        self.push(16, self.number.hexadecimal.into());
         self.number = Number::default();
         Some(())
     }
 
+    #[inline(never)]
     fn end_octet(&mut self) -> Option<()> {
-        self.octets = self.octets << 8 | u128::from(self.number.decimal(255)?);
+        self.octets = self.octets << 8 | self.number.decimal(255)?;
         self.count += 1;
         self.number = Number::default();
         Some(())
+    }
+
+    fn push(&mut self, bits: u32, value: u32) {
+        self.address = self.address << bits | u128::from(value);
+        self.bits += bits;
     }
 
     fn end(mut self) -> Option<Address> {
@@ -118,25 +130,20 @@ impl Reading {
             if self.count != 4 || self.bits > 96 {
                 return None;
             }
-            if self.bits == 0 && self.gap.is_none() {
-                return Some(Address(MAPPED | self.octets));
+            if self.bits == 0 && self.head.is_none() {
+                self.push(96, 0xffff);
             }
-            self.address = self.address << 32 | self.octets;
-            self.bits += 32;
-        } else if self.number.digits > 0 || self.gap != Some(self.bits) {
+            self.push(32, self.octets);
+        } else if self.number.digits > 0 || self.head.is_none() || self.bits > 0 {
             self.end_group()?;
         }
-        match (self.gap, 128 - self.bits) {
-            (None, 0) => Some(Address(self.address)),
-            // It is one group at least.
-            (Some(gap), missing @ 16..) => {
-                let behind = self.bits - gap;
-                let head = self.address.checked_shr(behind).unwrap_or_default();
-                let head_in_place = head.checked_shl(behind + missing).unwrap_or_default();
-                let tail = self.address & !u128::MAX.checked_shl(behind).unwrap_or_default();
-                Some(Address(head_in_place | tail))
+        match self.head {
+            None => (self.bits == 128).then_some(Address(self.address)),
+            // What is left out is one group at least.
+            Some((_, bits)) if bits + self.bits > 112 => None,
+            Some((head, bits)) => {
+                Some(Address(head.checked_shl(128 - bits).unwrap_or_default() | self.address))
             }
-            _ => None,
         }
     }
 }
@@ -157,6 +164,7 @@ impl Number {
     }
 
     /// What its digits are in decimal, at most so much. None if one of them is no decimal digit, or if zeros are before them.
+    #[inline(never)]
     fn decimal(&self, most: u32) -> Option<u32> {
         let digit = |place: u32| u32::from(self.hexadecimal >> (4 * place) & 15);
         let [ones, tens, hundreds] = [digit(0), digit(1), digit(2)];

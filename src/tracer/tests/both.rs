@@ -2,6 +2,7 @@
 
 use super::several::{spans, traceparent};
 use super::*;
+use crate::probe::{ResponsePart, ResponseSource};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 const BOTH: &str = r#"{"envoy": {"span_kind": "server_and_client"}}"#;
@@ -168,15 +169,32 @@ fn a_second_span_costs_one_value_at_most() {
     assert_eq!(asked("server_and_client"), asked("server"), "when it starts");
 }
 
+/// A gRPC call.
+fn call() -> Request {
+    Request::new(&[
+        (":method", "POST"),
+        (":path", "/shop.v1.Orders/Get"),
+        (":authority", "shop.example.com"),
+        (":scheme", "http"),
+        ("content-type", "application/grpc"),
+        TRACEPARENT,
+    ])
+}
+
+/// How many bytes the spans of a request take.
+fn bytes(kind: &str, request: &Request) -> usize {
+    let json = format!(r#"{{"envoy": {{"span_kind": "{kind}"}}}}"#);
+    let (spans, _) = ended(&json, request, &went_well(&[]));
+    spans.iter().map(|it| prost::encoding::message::encoded_len(2, &it.span)).sum()
+}
+
 #[test]
-fn two_spans_take_at_most_two_fifths_more_than_one() {
-    let bytes = |kind: &str| -> usize {
-        let json = format!(r#"{{"envoy": {{"span_kind": "{kind}"}}}}"#);
-        let (spans, _) = ended(&json, &typical(), &went_well(&[]));
-        spans.iter().map(|it| prost::encoding::message::encoded_len(2, &it.span)).sum()
-    };
-    let (one, both) = (bytes("server"), bytes("server_and_client"));
-    assert!(both * 10 <= one * 14, "{both} bytes, and {one} for one span");
+fn two_spans_take_far_less_than_twice_the_bytes_of_one() {
+    // In tenths of the bytes of one. Those of a call are short.
+    for (request, most) in [(typical(), 14), (call(), 15)] {
+        let (one, both) = (bytes("server", &request), bytes("server_and_client", &request));
+        assert!(both * 10 <= one * most, "{both} bytes, and {one} for one span");
+    }
 }
 
 #[test]
@@ -195,4 +213,53 @@ fn a_request_that_is_let_go_goes_on_with_one_context() {
     let started = tracer.start(&Request::get(&[]));
     assert!(traceparent(&started).ends_with("-02"), "not sampled");
     assert!(started.span.is_none());
+}
+
+/// An answer with this `server-timing`.
+struct Answer(String);
+
+impl ResponseSource for Answer {
+    fn shared(&self) -> &dyn Shared {
+        &Process
+    }
+
+    fn first(&self, name: &str) -> Option<Vec<u8>> {
+        (name == "server-timing").then(|| self.0.clone().into())
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.first(name)
+    }
+
+    fn part(&self) -> ResponsePart {
+        ResponsePart::HeadersOnly
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn the_callee_knows_the_client_span_and_the_caller_its_own() {
+    let mut tracer = tracer(
+        r#"{"tracer_provider": {"sampler": {"always_off": {}}},
+            "envoy": {"span_kind": "server_and_client", "keep": [{"callee_kept": {"tell_caller": true}}]}}"#,
+    );
+    let unsampled = TRACEPARENT.1.replace("-01", "-00");
+    let started = tracer.start(&Request::get(&[("traceparent", &unsampled)]));
+    let written = traceparent(&started);
+    let mut span = started.span.expect("a rule may keep it");
+    let told = written.strip_suffix("-00").expect("not sampled");
+    let told = changes(tracer.respond(&mut span, &Answer(format!("trace;desc={told}-01"))));
+    let caller = format!("add trace;desc={}", TRACEPARENT.1);
+    let gone = ("server-timing".to_owned(), "remove".to_owned());
+    assert_eq!(told, [gone, ("server-timing".to_owned(), caller)]);
+    tracer.end(span, &went_well(&[]));
+    let spans = spans(&mut tracer);
+    assert_eq!(spans.len(), 2, "both are kept");
+    for span in &spans {
+        assert_eq!(span.text("envoy.keep_rule").as_deref(), Some("callee_kept"));
+        assert_eq!(span.span.flags & 1, 1);
+    }
 }

@@ -69,7 +69,7 @@ impl EnvoyGateway {
                 "resource": {"type": "File", "file": {"paths": [path("resources")]}},
                 "infrastructure": {"type": "Host", "host": host},
             }},
-            "extensionApis": {"enableBackend": true},
+            "extensionApis": {"enableBackend": true, "enableEnvoyPatchPolicy": true},
         });
         fs::write(path("envoy-gateway.json"), configuration.to_string())?;
         let mut command = Command::new("unshare");

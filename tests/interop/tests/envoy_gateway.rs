@@ -165,6 +165,38 @@ async fn a_request_through_the_gateway_is_a_span_with_the_routes_name() -> Resul
     Ok(())
 }
 
+/// Two attempts, where the first one is answered 503.
+const RETRY: &str = r"
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: retry, namespace: default}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: eg}]
+  retry: {numRetries: 1, retryOn: {httpStatusCodes: [503]}}
+";
+
+#[tokio::test]
+async fn each_attempt_to_call_what_a_route_leads_to_is_a_span() -> Result<()> {
+    let modules = Modules::start().await?;
+    let policy = example("http.yaml", &[(MODULE, &modules.url("otel-proxy-wasm.wasm"))])?;
+    let module = harness::module()?.display().to_string();
+    let attempts = example("attempts.yaml", &[("/otel/otel-proxy-wasm.wasm", &module)])?;
+    let stage = Stage::start(&format!("{policy}---\n{attempts}---\n{RETRY}")).await?;
+    stage.answers(200, Traced::Yes).await?;
+    let call = Call::get("/flaky/1").header("host", "shop.example.com");
+    let call = call.header("traceparent", format!("00-{TRACE}-{CALLER}-01"));
+    assert_eq!(call.send(&Http::One, stage.port).await?.status, 200, "{}", stage.gateway.log());
+    let spans = stage.collector.wait_for_spans(3).await?;
+    let (above, attempts): (Vec<_>, Vec<_>) =
+        spans.iter().partition(|span| span.span.kind() == SpanKind::Server);
+    assert_eq!((above.len(), attempts.len()), (1, 2), "{spans:#?}");
+    for span in attempts {
+        assert_eq!(span.parent_id(), above[0].span_id(), "below the request's");
+        assert_eq!(span.resource_text("service.name").as_deref(), Some("edge"));
+    }
+    Ok(())
+}
+
 /// Whether a line of the log is an error. That of a Gateway class without a status is always there.
 fn is_error(line: &str) -> bool {
     (line.contains("\terror\t") && !line.contains("no status field"))
