@@ -8,11 +8,13 @@ pub mod collector;
 pub mod docker;
 pub mod envoy_gateway;
 pub mod istio;
+pub mod jaeger;
 pub mod process;
 pub mod registry;
 
 pub use collector::Collector;
 pub use docker::Docker;
+pub use jaeger::Jaeger;
 pub use process::Process;
 pub use registry::Registry;
 

@@ -5,16 +5,14 @@
 
 #[path = "docker_compose/example.rs"]
 mod example;
-#[path = "docker_compose/jaeger.rs"]
-mod jaeger;
 
 use anyhow::{Context, Result};
 use example::{Checkout, file, get, images};
 use harness::wait_for;
 use interop::docker::{Docker, Project};
+use interop::jaeger::Outcome::{self, Error, Unset};
+use interop::jaeger::{Span, chain};
 use interop::peer;
-use jaeger::Outcome::{self, Error, Unset};
-use jaeger::{Jaeger, chain};
 use serde_json::json;
 use std::fs;
 
@@ -135,6 +133,22 @@ async fn nothing_starts_before_what_it_needs() -> Result<()> {
     Ok(())
 }
 
+/// The example's Jaeger, where it is published.
+struct Published<'a> {
+    docker: &'a Docker,
+    url: &'a str,
+}
+
+impl Published<'_> {
+    /// A trace of this many spans in which a service was asked for a path.
+    async fn trace(&self, service: &str, path: &str, spans: usize) -> Option<Vec<Span>> {
+        let tags = format!("%7B%22url.path%22%3A%22{path}%22%7D");
+        let query = format!("{}/api/traces?service={service}&tags={tags}", self.url);
+        let (_, text) = get(self.docker, &query).await.ok()?;
+        Span::traces(text.as_bytes())?.find(|trace| trace.len() == spans)
+    }
+}
+
 #[tokio::test]
 async fn jaeger_has_whole_traces_across_the_three_envoys() -> Result<()> {
     let docker = Docker::start().await?;
@@ -152,7 +166,7 @@ async fn jaeger_has_whole_traces_across_the_three_envoys() -> Result<()> {
     let order = get(&docker, &format!("{edge}/orders/apple")).await?;
     assert_eq!(order, (200, "ordered: an apple\n".to_owned()), "an order of one's own");
 
-    let jaeger = Jaeger { docker: &docker, url: &jaeger };
+    let jaeger = Published { docker: &docker, url: &jaeger };
     for case in CASES {
         let poll = || jaeger.trace("edge", case.path, case.spans.len());
         let trace = wait_for("a whole trace in Jaeger", poll).await.context(case.reason)?;
@@ -275,7 +289,7 @@ async fn what_goes_wrong_says_so() -> Result<()> {
     checkout.edit("sidecar.yaml", r#""ratio": 2.0"#, r#""ratio": 1.0"#)?;
     checkout.edit("shop.js", "...(traceparent && { traceparent }),", "")?;
     project.up(&[]).await?;
-    let jaeger = Jaeger { docker: &docker, url: "http://127.0.0.1:16686" };
+    let jaeger = Published { docker: &docker, url: "http://127.0.0.1:16686" };
     let poll = || jaeger.trace("edge", "/orders/plum", 2);
     wait_for("a trace that ends at the orders", poll).await?;
     let poll = || jaeger.trace("stock", "/stock/plum", 2);
