@@ -5,6 +5,7 @@
 use super::baggage::{self, BAGGAGE};
 use super::facts::Facts;
 use super::opt_in::OptIn;
+use super::request::RequestHeaders;
 use crate::envoy::expression::Expression;
 use crate::json::{self, Value};
 use crate::otlp::SpanKind;
@@ -146,6 +147,8 @@ impl ConfiguredAttribute {
         let (mut value, mut form) = (Vec::new(), Form::Text);
         match self.source {
             Source::Literal => {}
+            // A stranger's counts for nothing.
+            Source::Baggage if !headers.first(RequestHeaders::STRANGER).is_empty() => {}
             Source::RequestHeader | Source::ResponseHeader => {
                 value.extend_from_slice(headers.first(&self.key));
             }
