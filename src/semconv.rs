@@ -22,6 +22,7 @@ mod stable;
 pub mod start;
 pub mod target;
 pub mod telemetry;
+pub mod value;
 
 pub use facts::Facts;
 pub use request::{RequestHeaders, RequestProtocol};

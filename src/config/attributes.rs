@@ -6,8 +6,9 @@ use super::instrumentation::{header, token};
 use super::keep;
 use super::words::{Names, Words, names_joined, position};
 use crate::envoy::expression::Compile;
-use crate::semconv::configured::{ConfiguredAttribute, Source, ValueType};
+use crate::semconv::configured::{ConfiguredAttribute, Source};
 use crate::semconv::opt_in::OPT_IN;
+use crate::semconv::value::ValueType;
 
 /// How many attributes there may be: each is looked for at the end of each span.
 const MAX_ATTRIBUTES: usize = 64;

@@ -3,8 +3,8 @@
 //! Names are those of semantic conventions 1.44.0, or Envoy's own below `envoy.`. Which of them are wanted is the configuration's affair.
 
 use super::address::HostPort;
-use super::configured::ValueType;
 use super::facts::Facts;
+use super::value::ValueType;
 use crate::envoy::address;
 use crate::envoy::wire::number;
 use crate::otlp::SpanKind;

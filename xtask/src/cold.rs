@@ -60,6 +60,7 @@ const COLD: &[&str] = &[
     "otel_proxy_wasm::semconv::route::",
     "otel_proxy_wasm::semconv::start::",
     "otel_proxy_wasm::semconv::telemetry::",
+    "otel_proxy_wasm::semconv::value::",
     "otel_proxy_wasm::stats::",
     "otel_proxy_wasm::tracer::Tracer::new",
     "otel_proxy_wasm::tracer::attempt::",

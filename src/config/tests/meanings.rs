@@ -11,8 +11,9 @@ use crate::sampling::{
     RuleBased,
 };
 use crate::semconv::SpanKindSetting;
-use crate::semconv::configured::{ConfiguredAttribute, Source, ValueType};
+use crate::semconv::configured::{ConfiguredAttribute, Source};
 use crate::semconv::start::StartAttribute;
+use crate::semconv::value::ValueType;
 use log::LevelFilter;
 
 fn of_envoy(settings: &str) -> Config {
