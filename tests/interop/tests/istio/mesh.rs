@@ -55,6 +55,8 @@ impl Mesh {
             let file = example(name)?;
             assert!(file.contains(&format!("oci://{RELEASED}")), "{name} names the image");
             let file = file.replace(RELEASED, &registry.image());
+            // The service that is called.
+            let file = file.replace("cart.shop.svc.cluster.local", "shop.example.com");
             control_plane.apply(&file).await.context((*name).to_owned())?;
         }
         let gateway = control_plane.proxy(Role::Gateway, "gateway", "istio-system").await?;
