@@ -23,13 +23,13 @@ FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help rustup-given toolchain build image push push-address sbom release release-version envoy envoy-given collector-given check check-config deny actionlint test test-envoys list-envoys compare w3c interop bench bench-check bench-job load-tools soak demo run fuzz mutants clean
+.PHONY: help rustup-given toolchain build image push push-address sbom release release-version envoy envoy-given collector-given check check-config deny actionlint test test-envoys list-envoys compare w3c interop bench bench-check bench-features base-given bench-job load-tools soak demo run fuzz mutants clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { \
-	    count = split($$2, words, " "); line = sprintf("  make %-12s", $$1); \
+	    count = split($$2, words, " "); line = sprintf("  make %-14s", $$1); \
 	    for (i = 1; i <= count; i++) { \
-	      if (length(line words[i]) > 79) { print line; line = sprintf("%19s", "") } \
+	      if (length(line words[i]) > 79) { print line; line = sprintf("%21s", "") } \
 	      line = line " " words[i] \
 	    } \
 	    print line \
@@ -215,6 +215,21 @@ bench: rustup-given envoy build load-tools ## Measure what the filter adds to a 
 
 bench-check: rustup-given envoy build load-tools ## The same, and fail where the filter costs more beside Envoy's tracer than benches/ratios.json says
 	cargo bench --quiet --locked --bench overhead -- check
+
+# How many rounds; for how many seconds each feature is under load in a round; another module, of which `{}` is measured beside this one's.
+ROUNDS ?= 10
+SECONDS ?= 1
+BASE ?=
+
+bench-features: export BENCH_ROUNDS = $(ROUNDS)
+bench-features: export BENCH_SECONDS = $(SECONDS)
+bench-features: export BENCH_BASE = $(BASE)
+bench-features: base-given rustup-given envoy build load-tools ## Measure what each feature adds to a request (ROUNDS=10, SECONDS=1, BASE=other.wasm for another module beside this one)
+	cargo bench --quiet --locked --bench overhead -- features
+
+# It must be there: that is said before anything is built.
+base-given:
+	@test -z "$(BASE)" || test -f "$(BASE)" || { echo "BASE=$(BASE): there is no such file" >&2; exit 1; }
 
 # The shares of failing requests, in per cent, one table each; and how many errors this filter must be asked for at least.
 FAILING ?= 1

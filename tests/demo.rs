@@ -285,6 +285,7 @@ async fn what_make_can_not_do_is_said_before_anything_is_built() -> Result<()> {
         "w3c",
         "bench",
         "bench-check",
+        "bench-features",
         "soak",
         "interop",
         "envoy",

@@ -1,8 +1,8 @@
-//! The load, by wrk and h2load, and what it costs: the CPU of a variant's process. Spans are counted: a tracer that loses some
+//! The load, by wrk and h2load, and what it costs: the CPU of an Envoy's process. Spans are counted: a tracer that loses some
 //! would be cheap.
 
 use crate::scenarios::{Parent, Protocol, Scenario};
-use crate::variants::{Running, Share};
+use crate::variants::{Kept, Running, Share};
 use anyhow::{Context, Result, ensure};
 use harness::TempDir;
 use harness::process::{OTHERS, cpu};
@@ -60,21 +60,21 @@ impl Load {
         Ok(Self { seconds, _folder: folder, script, message })
     }
 
-    /// Runs the load against a variant; nanoseconds of CPU per request.
+    /// Runs the load against an Envoy; nanoseconds of CPU per request.
     pub(crate) async fn measure(&self, scenario: &Scenario, running: &Running) -> Result<f64> {
-        let (name, share) = (running.variant.name, running.variant.keeps(scenario));
+        let (name, kept) = (running.name, running.kept);
         running.sink.clear();
         let before = cpu(running.id)?;
         let Outcome { requests, failed } =
             self.run(scenario, running.envoy.port("ingress")).await?;
         // What is sent later belongs to the requests, too.
-        if share != Share::None {
+        if kept.requests != Share::None {
             tokio::time::sleep(FLUSH).await;
         }
         let after = cpu(running.id)?;
         ensure!(requests > 0, "{name}: no request came back");
         ensure!(failed == 0, "{name}: {failed} of {requests} requests failed");
-        check_spans(name, share, running.sink.spans().len() as u64, requests)?;
+        check_spans(name, kept, running.sink.spans().len() as u64, requests)?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         Ok((after - before) as f64 / requests as f64)
     }
@@ -139,10 +139,10 @@ fn of_h2load(text: &str) -> Option<Outcome> {
 }
 
 /// A tracer that loses spans would be cheap, and one that keeps more than it should dear.
-fn check_spans(name: &str, share: Share, spans: u64, requests: u64) -> Result<()> {
+fn check_spans(name: &str, kept: Kept, spans: u64, requests: u64) -> Result<()> {
     // Requests that the load tool gave up at its end.
     let open = 4 * CONNECTIONS;
-    let (least, most) = match share {
+    let (least, most) = match kept.requests {
         Share::None => (0, 0),
         Share::All => (requests * 99 / 100, requests + open),
         Share::OneInHundred => {
@@ -152,6 +152,7 @@ fn check_spans(name: &str, share: Share, spans: u64, requests: u64) -> Result<()
             (mean.saturating_sub(noise), mean + noise + open)
         }
     };
+    let (least, most) = (least * kept.spans, most * kept.spans);
     ensure!(
         (least..=most).contains(&spans),
         "{name}: {spans} spans of {requests} requests, not {least} to {most}"

@@ -2,10 +2,12 @@
 //! process of its own, in turn and under the same load.
 //!
 //! Times of one machine mean little; the ratios within one run are what counts, and are written to `target/bench.json`. With the
-//! argument `check` they are held against `benches/ratios.json`. `BENCH_SCENARIOS` says what is measured, all if it is not set;
+//! argument `check` they are held against `benches/ratios.json`. With the argument `features` it measures what each feature of the filter
+//! adds to the filter without it, and writes that to `target/bench-features.json`. `BENCH_SCENARIOS` says what is measured;
 //! `BENCH_ROUNDS` and `BENCH_SECONDS` how long it takes.
 
 mod costs;
+mod features;
 mod kept;
 mod load;
 mod report;
@@ -23,34 +25,84 @@ use variants::Running;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    let rounds: usize = setting("BENCH_ROUNDS", 12)?;
-    let seconds: u64 = setting("BENCH_SECONDS", 1)?;
-    ensure!(rounds > 0, "BENCH_ROUNDS=0 measures nothing");
-    let scenarios = scenarios::chosen(std::env::var("BENCH_SCENARIOS").ok().as_deref())?;
-    let is_check = std::env::args().any(|argument| argument == "check");
-    pin(std::process::id(), OTHERS).await?;
-    let upstream = Envoy::start(scenarios::upstream()?).await?;
-    let grpc_upstream = Upstream::start().await?;
-    let load = Load::new(seconds)?;
+    let is_told = |what: &str| std::env::args().any(|argument| argument == what);
+    let chosen = std::env::var("BENCH_SCENARIOS").ok();
+    if is_told("features") {
+        // One kind of request is enough to compare features by.
+        let scenarios = scenarios::chosen(Some(chosen.as_deref().unwrap_or("base")))?;
+        return features::run(&Bench::start().await?, &scenarios).await;
+    }
+    let scenarios = scenarios::chosen(chosen.as_deref())?;
+    let ratios = overhead(&Bench::start().await?, &scenarios).await?;
+    kept::write(&ratios)?;
+    if is_told("check") { kept::check(&ratios) } else { Ok(()) }
+}
+
+/// Measures all ways to trace.
+async fn overhead(bench: &Bench, scenarios: &[&Scenario]) -> Result<Vec<costs::Measured>> {
     let mut ratios = Vec::new();
     let mut memory = None;
     for scenario in scenarios {
-        let port = match scenario.protocol {
-            Protocol::Http1 | Protocol::Http2 => upstream.port("ingress"),
-            Protocol::Grpc => grpc_upstream.port(),
-        };
-        let running = variants::start(scenario, port).await?;
+        let running = variants::start(scenario, bench.upstream(scenario)).await?;
         let idle = Memory::of(&running)?;
-        let costs = measure(scenario, &running, &load, rounds, &grpc_upstream).await?;
+        let costs = bench.measure(scenario, &running).await?;
         memory.get_or_insert((scenario.name, idle, Memory::of(&running)?));
-        report::print_costs(scenario, &costs, rounds);
+        report::print_costs(scenario, &costs, bench.rounds);
         ratios.extend(costs::ratios(&costs, scenario));
     }
     if let Some((scenario, idle, end)) = memory {
         report::print_memory(scenario, &idle, &end);
     }
-    kept::write(&ratios)?;
-    if is_check { kept::check(&ratios) } else { Ok(()) }
+    Ok(ratios)
+}
+
+/// What all Envoys under load need.
+struct Bench {
+    rounds: usize,
+    load: Load,
+    upstream: Envoy,
+    grpc_upstream: Upstream,
+}
+
+impl Bench {
+    async fn start() -> Result<Self> {
+        let rounds = setting("BENCH_ROUNDS", 12)?;
+        ensure!(rounds > 0, "BENCH_ROUNDS=0 measures nothing");
+        let load = Load::new(setting("BENCH_SECONDS", 1)?)?;
+        pin(std::process::id(), OTHERS).await?;
+        let upstream = Envoy::start(scenarios::upstream()?).await?;
+        Ok(Self { rounds, load, upstream, grpc_upstream: Upstream::start().await? })
+    }
+
+    /// The port of the service behind.
+    fn upstream(&self, scenario: &Scenario) -> u16 {
+        match scenario.protocol {
+            Protocol::Http1 | Protocol::Http2 => self.upstream.port("ingress"),
+            Protocol::Grpc => self.grpc_upstream.port(),
+        }
+    }
+
+    /// All rounds of a scenario, each with all Envoys.
+    async fn measure(&self, scenario: &Scenario, running: &[Running]) -> Result<Rounds<f64>> {
+        let mut costs = Rounds::default();
+        for round in 0..=self.rounds {
+            let mut of_round = Vec::new();
+            for turn in order(round, running.len()) {
+                let running = &running[turn];
+                let cost = self.load.measure(scenario, running).await?;
+                self.grpc_upstream.clear();
+                of_round.push((running.name, cost));
+            }
+            eprintln!("{}, round {round}: {}", scenario.name, report::shown(&of_round));
+            // The first round warms up.
+            if round > 0 {
+                for (name, cost) in of_round {
+                    costs.add(name, cost);
+                }
+            }
+        }
+        Ok(costs)
+    }
 }
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
@@ -58,32 +110,4 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
         Err(_) => Ok(default),
         Ok(value) => value.parse().ok().with_context(|| format!("{name}={value}")),
     }
-}
-
-/// All rounds of a scenario, each with all variants.
-async fn measure(
-    scenario: &Scenario,
-    running: &[Running],
-    load: &Load,
-    rounds: usize,
-    grpc_upstream: &Upstream,
-) -> Result<Rounds<f64>> {
-    let mut costs = Rounds::default();
-    for round in 0..=rounds {
-        let mut of_round = Vec::new();
-        for turn in order(round, running.len()) {
-            let running = &running[turn];
-            let cost = load.measure(scenario, running).await?;
-            grpc_upstream.clear();
-            of_round.push((running.variant.name, cost));
-        }
-        eprintln!("{}, round {round}: {}", scenario.name, report::shown(&of_round));
-        // The first round warms up.
-        if round > 0 {
-            for (variant, cost) in of_round {
-                costs.add(variant, cost);
-            }
-        }
-    }
-    Ok(costs)
 }

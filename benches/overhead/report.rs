@@ -37,7 +37,8 @@ pub(crate) fn print_costs(scenario: &Scenario, costs: &Rounds<f64>, rounds: usiz
     }
 }
 
-fn microseconds(nanoseconds: &[f64]) -> String {
+/// Their median and their quartiles in microseconds.
+pub(crate) fn microseconds(nanoseconds: &[f64]) -> String {
     let at = |share| quantile(nanoseconds, share) / 1000.0;
     format!("{:.1} ({:.1} to {:.1})", at(0.5), at(0.25), at(0.75))
 }

@@ -35,6 +35,14 @@ enum Setting {
     PassThrough,
 }
 
+/// What is kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    pub(crate) requests: Share,
+    /// So many spans of each.
+    pub(crate) spans: u64,
+}
+
 /// Which requests are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
@@ -153,9 +161,10 @@ fn configuration(root: Share, setting: Setting) -> Value {
     })
 }
 
-/// A variant's Envoy.
+/// An Envoy under load.
 pub(crate) struct Running {
-    pub(crate) variant: &'static Variant,
+    pub(crate) name: &'static str,
+    pub(crate) kept: Kept,
     pub(crate) envoy: Envoy,
     /// Its process.
     pub(crate) id: u32,
@@ -163,21 +172,41 @@ pub(crate) struct Running {
     pub(crate) sink: Receiver,
 }
 
-/// Starts all variants, and leaves them alone until they have come to rest.
-pub(crate) async fn start(scenario: &Scenario, upstream: u16) -> Result<Vec<Running>> {
-    let mut all = Vec::new();
-    for variant in &VARIANTS {
-        let sink = Receiver::start().await?;
-        let envoy = Envoy::start(variant.bootstrap(scenario, upstream, sink.port())?).await?;
+impl Running {
+    /// Starts an Envoy that sends its spans to this collector.
+    pub(crate) async fn start(
+        name: &'static str,
+        kept: Kept,
+        scenario: &Scenario,
+        bootstrap: Bootstrap,
+        sink: Receiver,
+    ) -> Result<Self> {
+        let envoy = Envoy::start(bootstrap).await.context(name)?;
         let id = envoy.id().context("Envoy runs")?;
         pin(id, MEASURED).await?;
         if scenario.protocol == Protocol::Grpc {
             answers_grpc(scenario, envoy.port("ingress")).await?;
         }
-        all.push(Running { variant, envoy, id, sink });
+        Ok(Self { name, kept, envoy, id, sink })
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+/// Starts all variants, and leaves them alone until they have come to rest.
+pub(crate) async fn start(scenario: &Scenario, upstream: u16) -> Result<Vec<Running>> {
+    let mut all = Vec::new();
+    for variant in &VARIANTS {
+        let sink = Receiver::start().await?;
+        let bootstrap = variant.bootstrap(scenario, upstream, sink.port())?;
+        let kept = Kept { requests: variant.keeps(scenario), spans: 1 };
+        all.push(Running::start(variant.name, kept, scenario, bootstrap, sink).await?);
+    }
+    rest().await;
     Ok(all)
+}
+
+/// Processes that have started come to rest.
+pub(crate) async fn rest() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
 }
 
 /// The load tool sees a status of HTTP alone, which is 200 for a call that failed, too.
