@@ -67,10 +67,8 @@ impl Load {
         let before = cpu(running.id)?;
         let Outcome { requests, failed } =
             self.run(scenario, running.envoy.port("ingress")).await?;
-        // What is sent later belongs to the requests, too.
-        if kept.requests != Share::None {
-            tokio::time::sleep(FLUSH).await;
-        }
+        // What is sent later belongs to the requests, too; and whoever comes next finds the machine in the same state.
+        tokio::time::sleep(FLUSH).await;
         let after = cpu(running.id)?;
         ensure!(requests > 0, "{name}: no request came back");
         ensure!(failed == 0, "{name}: {failed} of {requests} requests failed");
