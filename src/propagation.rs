@@ -4,6 +4,7 @@
 //! is decided elsewhere.
 
 pub mod b3;
+mod b3_headers;
 pub mod b3multi;
 pub mod changes;
 pub mod datadog;
@@ -30,8 +31,11 @@ pub trait Propagator: Shown + Sync {
     /// What is the same for all requests.
     fn description(&self) -> &'static Description;
 
-    /// The caller's ids and flags, if the headers hold valid ones.
-    fn extract(&self, headers: &Headers) -> Option<TraceParent>;
+    /// The caller's ids and flags, if the headers hold valid ones. A format of one carrier that holds them all needs but [`Self::parse`].
+    fn extract(&self, headers: &Headers) -> Option<TraceParent> {
+        let carrier = self.description().carriers.first()?;
+        self.parse(text::value(headers, carrier)?)
+    }
 
     /// The tracestate beside them.
     fn trace_state(&self, _: &Headers) -> TraceState {

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::context::SpanContext;
 use crate::envoy::attempt::EXPECTED_TIMEOUT;
 use crate::envoy::attributes::Detail;
-use crate::envoy::connections::SOURCE_ADDRESS;
+use crate::envoy::connections::is_of_peers;
 use crate::envoy::expression::Expression;
 use crate::envoy::headers::HeaderNames;
 use crate::envoy::node::Node;
@@ -128,7 +128,7 @@ impl Tracer {
         let at_end = config.keep.needs();
         // An attempt that was taken for a request in a listener's chain would be asked for what crashes Envoy.
         let asks_peers =
-            [&needs, &at_end].into_iter().any(|it| it.attributes.contains(&SOURCE_ADDRESS))
+            [&needs, &at_end].into_iter().flat_map(|it| &it.attributes).any(|it| is_of_peers(it))
                 || config.keep.no_expression().is_some_and(Expression::asks_peers)
                 || conventions.attributes().iter().any(ConfiguredAttribute::asks_peers);
         let mut request_headers: HeaderNames = conventions.request_headers().collect();

@@ -173,7 +173,7 @@ fn parts(edge: Bootstrap, server: &Certificate, client: &Certificate) -> Result<
         "name": "inner", "match": {"prefix": "/"}, "metadata": shop, "route": {"cluster": "inner"},
     });
     let edge = edge.route("ingress", to_inner)?.filter("ingress", &configuration("client"))?;
-    let edge = edge.tls("inner", server)?.client_certificate("inner", client)?;
+    let edge = edge.tls("inner", server)?.client_certificates("inner", client)?;
     // Else nobody looks at the name that the caller asks for.
     let inspector = json!([{"name": "tls_inspector", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",

@@ -14,6 +14,13 @@ pub const PROTOCOL: &str = "request.protocol";
 /// Which side of the mesh the listener faces.
 pub const LISTENER_DIRECTION: &str = "xds.listener_direction";
 
+/// Whether an attribute is one of the downstream connection's addresses. An Envoy that is asked for one crashes where there is no such
+/// connection, as of a shadow request.
+#[must_use]
+pub fn is_of_peers(attribute: &str) -> bool {
+    attribute.starts_with("source.") || attribute.starts_with("destination.")
+}
+
 /// Which side of the mesh a listener faces (Envoy, `TrafficDirection`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TrafficDirection {

@@ -92,6 +92,18 @@ pub fn number(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
+/// The number that is written so, as in headers, if it is one: digits alone, and at most 64 bits.
+#[must_use]
+#[inline(never)]
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    let mut number = text.first().map(|_| 0_u64)?;
+    for digit in text {
+        let digit = digit.wrapping_sub(b'0');
+        number = number.checked_mul(10)?.checked_add((digit < 10).then(|| digit.into())?)?;
+    }
+    Some(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +163,23 @@ mod tests {
         assert_eq!(number(&200_u64.to_le_bytes()), 200, "eight bytes");
         assert_eq!(number(b""), 0, "an unset attribute");
         assert_eq!(number(b"abc"), 0, "no number");
+    }
+
+    #[test]
+    fn a_number_is_digits_alone() {
+        let cases: [(&[u8], Option<u64>); 9] = [
+            (b"503", Some(503)),
+            (b"0", Some(0)),
+            (b"4294967295", Some(u32::MAX.into())),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"99999999999999999999", None),
+            (b"+1", None),
+            (b"1:", None),
+            (b"", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(decimal(text), expected, "{text:?}");
+        }
     }
 }

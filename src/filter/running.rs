@@ -99,9 +99,7 @@ impl Running {
         if let Some(lineage) = started.0.as_ref().and_then(Lineage::of) {
             source::leave_lineage(lineage);
         }
-        if let Some(exposed) = tracer.take_exposed() {
-            source::expose(&exposed);
-        }
+        expose(&mut tracer);
         started
     }
 
@@ -110,9 +108,7 @@ impl Running {
         let request = HostRequest { clock: self.clock, body: Body::Possible };
         let mut tracer = self.tracer.borrow_mut();
         let span = tracer.start_late(&request);
-        if let Some(exposed) = tracer.take_exposed() {
-            source::expose(&exposed);
-        }
+        expose(&mut tracer);
         span
     }
 
@@ -121,9 +117,7 @@ impl Running {
         let mut tracer = self.tracer.borrow_mut();
         let changes = tracer.respond(span, &HostResponse { clock: self.clock, part });
         carry_out(changes, source::map_of(part));
-        if let Some(exposed) = tracer.take_exposed() {
-            source::expose(&exposed);
-        }
+        expose(&mut tracer);
     }
 
     /// Notes the response's headers, if any is wanted.
@@ -158,9 +152,7 @@ impl Running {
         if let Some(mark) = tracer.end(span, &HostOutcome { clock: self.clock, callback }) {
             source::leave_mark(mark);
         }
-        if let Some(exposed) = tracer.take_exposed() {
-            source::expose(&exposed);
-        }
+        expose(&mut tracer);
         if tracer.has_full_batch() && self.next_tick.replace(NextTick::Soon) == NextTick::Usual {
             host::set_tick_period(SOON);
         }
@@ -315,6 +307,13 @@ impl Running {
             }
         }
         self.metrics.record(tracer.take_stats());
+    }
+}
+
+/// Tells access logs of the current request's trace, if they are to be told.
+fn expose(tracer: &mut Tracer) {
+    if let Some(exposed) = tracer.take_exposed() {
+        source::expose(&exposed);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::envoy::expression::Expression;
 use crate::envoy::node::Node;
 use crate::envoy::wire::HeaderMap;
 use crate::host::{self, Map};
-use crate::id::{SpanId, TraceId};
+use crate::id::{SpanId, TraceId, write_hex};
 use crate::lifecycle::registry::UnixTime;
 use crate::otlp::gzip::Zlib;
 use crate::outcome::EndedRequest;
@@ -271,8 +271,9 @@ const CLIENT_SPAN: &str = "otel_proxy_wasm_client";
 
 /// Tells a filter in the cluster that there is a CLIENT span.
 pub(super) fn tell_client_span(id: SpanId) {
-    let digits = format!("{:016x}", u64::from_be_bytes(*id.as_bytes()));
-    host::set_property(CLIENT_SPAN, digits.as_bytes());
+    let mut digits = [0; 16];
+    write_hex(id.as_bytes(), &mut digits);
+    host::set_property(CLIENT_SPAN, &digits);
 }
 
 /// The response's headers, in their callback.

@@ -3,45 +3,20 @@
 //! (openzipkin/b3-propagation; OpenTelemetry, Propagators API, section "B3 Requirements".) It is read in the one header `b3` before, which
 //! goes if it came, since it names another span than the one that is written. No parent's id is sent.
 
-use super::b3::{self, B3_HEADER, CARRIERS, FIELDS, ids};
+use super::b3_headers::{
+    self, B3_HEADER, CARRIERS, FIELDS, FLAGS, PARENT_ID, SAMPLED, SPAN_ID, TRACE_ID,
+};
 use super::changes::Changes;
-use super::text::{flags, presence, set, value};
+use super::text::{presence, set};
 use super::trace_context::TraceParent;
 use super::{Description, Propagator};
 use crate::context::{SpanContext, TraceFlags};
 use crate::envoy::headers::Headers;
 use crate::probe::{Known, Presence};
 
-const TRACE_ID: &str = "x-b3-traceid";
-const SPAN_ID: &str = "x-b3-spanid";
-const PARENT_ID: &str = "x-b3-parentspanid";
-const SAMPLED: &str = "x-b3-sampled";
-const FLAGS: &str = "x-b3-flags";
-
-/// The headers.
-pub(super) const SEVERAL: [&str; 5] = [TRACE_ID, SPAN_ID, PARENT_ID, SAMPLED, FLAGS];
-
 /// The format.
 #[derive(Debug)]
 pub struct B3Multi;
-
-/// The caller's ids and flags in several headers.
-///
-/// `None` for: a trace id that is not 16 or 32 hexadecimal digits, or is zero; a span id that is not 16 such digits, or is zero; `X-B3-Sampled`
-/// other than `0`, `1`, `true`, `false` and `d`, unless `X-B3-Flags` is `1`; one of these headers twice.
-pub(super) fn extract(headers: &Headers) -> Option<TraceParent> {
-    ids(value(headers, TRACE_ID)?, value(headers, SPAN_ID)?, said(headers))
-}
-
-/// What the caller has decided, without ids.
-pub(super) fn flags_alone(headers: &Headers) -> Option<TraceFlags> {
-    if value(headers, TRACE_ID).is_some() { None } else { said(headers) }
-}
-
-fn said(headers: &Headers) -> Option<TraceFlags> {
-    let is_debug = value(headers, FLAGS) == Some(b"1");
-    flags(if is_debug { Some(b"d") } else { value(headers, SAMPLED) })
-}
 
 impl Propagator for B3Multi {
     fn description(&self) -> &'static Description {
@@ -49,11 +24,11 @@ impl Propagator for B3Multi {
     }
 
     fn extract(&self, headers: &Headers) -> Option<TraceParent> {
-        b3::extract(headers)
+        b3_headers::extract(headers)
     }
 
     fn flags_alone(&self, headers: &Headers) -> Option<TraceFlags> {
-        b3::flags_alone(headers)
+        b3_headers::flags_alone(headers)
     }
 
     fn inject(

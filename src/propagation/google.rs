@@ -3,11 +3,10 @@
 //! (Google Cloud Trace, "Trace context".)
 
 use super::changes::Changes;
-use super::text::{decimal, extract, hex, parent, set, split};
+use super::text::{decimal, hex, parent, set, split};
 use super::trace_context::TraceParent;
 use super::{Description, Propagator};
 use crate::context::{Decision, SpanContext, TraceFlags};
-use crate::envoy::headers::Headers;
 use crate::probe::Known;
 
 const HEADER: &str = "x-cloud-trace-context";
@@ -37,10 +36,6 @@ impl Propagator for Google {
             _ => return None,
         };
         parent(hex(trace, 32, 32), decimal(span), Some(TraceFlags::decided(decision)))
-    }
-
-    fn extract(&self, headers: &Headers) -> Option<TraceParent> {
-        extract(self, headers)
     }
 
     fn inject(

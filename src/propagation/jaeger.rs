@@ -3,11 +3,10 @@
 //! (Jaeger, Client Libraries, section "Trace/Span Identity".) Baggage in `uberctx-…` passes through untouched.
 
 use super::changes::Changes;
-use super::text::{extract, hex, parent, set, split};
+use super::text::{hex, parent, set, split};
 use super::trace_context::TraceParent;
 use super::{Description, Propagator};
 use crate::context::{Decision, SpanContext, TraceFlags};
-use crate::envoy::headers::Headers;
 use crate::probe::Known;
 
 const HEADER: &str = "uber-trace-id";
@@ -44,10 +43,6 @@ impl Propagator for Jaeger {
             _ => TraceFlags::debug(),
         };
         parent(hex(trace, 1, 32), hex(span, 1, 16), Some(flags))
-    }
-
-    fn extract(&self, headers: &Headers) -> Option<TraceParent> {
-        extract(self, headers)
     }
 
     fn inject(

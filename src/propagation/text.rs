@@ -2,11 +2,11 @@
 //!
 //! None is inlined: they would make the module larger for formats that few configure.
 
-use super::Propagator;
 use super::changes::Changes;
 use super::trace_context::TraceParent;
 use crate::context::{self, Decision, SpanContext, TraceFlags};
 use crate::envoy::headers::Headers;
+use crate::envoy::wire;
 use crate::id::{SpanId, TraceId, hex_value, write_hex};
 use crate::probe::{Known, Presence};
 
@@ -36,13 +36,6 @@ pub(super) fn known_value<'a>(known: Known<'a>, name: &str) -> Option<&'a [u8]> 
 /// What stands for a value where another one was found before: none that any format takes.
 fn only<'a>(found: Option<&[u8]>, value: &'a [u8]) -> &'a [u8] {
     if found.is_some() { b"," } else { value }
-}
-
-/// What a format without more than one header reads of it.
-#[inline(never)]
-pub(super) fn extract(format: &dyn Propagator, headers: &Headers) -> Option<TraceParent> {
-    let carrier = format.carriers().first()?;
-    format.parse(value(headers, carrier)?)
 }
 
 /// Takes the first field of what is left of a text.
@@ -121,16 +114,13 @@ pub(super) fn hex(digits: &[u8], least: usize, most: usize) -> Option<Number> {
 /// A number of up to 64 bits in decimal digits.
 #[inline(never)]
 pub(super) fn decimal(digits: &[u8]) -> Option<Number> {
-    let mut value: u64 = 0;
-    for digit in digits {
-        value = value.checked_mul(10)?.checked_add(u64::from(char::from(*digit).to_digit(10)?))?;
-    }
+    let mut value = wire::decimal(digits)?;
     let mut number = [0; 16];
     for byte in number.iter_mut().rev() {
         *byte = (value & 0xff) as u8;
         value >>= 8;
     }
-    if digits.is_empty() { None } else { Some(number) }
+    Some(number)
 }
 
 /// What B3 and OT say of a decision; where they say nothing, it is left to others.

@@ -3,13 +3,10 @@
 //! (AWS X-Ray, Concepts, section "Tracing header".) What else stands in the header, such as `Self` and `Lineage`, goes on.
 
 use super::changes::Changes;
-use super::text::{
-    extract, find, flags, hex, known_value, parent, presence, push, push_others, split,
-};
+use super::text::{find, flags, hex, known_value, parent, presence, push, push_others, split};
 use super::trace_context::TraceParent;
 use super::{Description, Propagator};
 use crate::context::SpanContext;
-use crate::envoy::headers::Headers;
 use crate::probe::{Known, Presence};
 
 const HEADER: &str = "x-amzn-trace-id";
@@ -42,10 +39,6 @@ impl Propagator for XRay {
         let mut trace = hex(unique, 24, 24)?;
         *trace.first_chunk_mut()? = [a, b, c, d];
         parent(Some(trace), hex(of(PARENT)?, 16, 16), flags(sampled))
-    }
-
-    fn extract(&self, headers: &Headers) -> Option<TraceParent> {
-        extract(self, headers)
     }
 
     fn inject(

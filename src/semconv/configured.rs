@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::opt_in::OptIn;
 use super::request::RequestHeaders;
 use super::value::{Form, Typed, ValueType};
+use crate::envoy::connections::is_of_peers;
 use crate::envoy::expression::Expression;
 use crate::otlp::SpanKind;
 use crate::otlp::attributes::Attributes;
@@ -86,9 +87,7 @@ impl ConfiguredAttribute {
     pub fn asks_peers(&self) -> bool {
         match self.asked(SpanKind::Server) {
             Asked::Nothing => false,
-            Asked::Attribute(name) => {
-                name.starts_with("source.") || name.starts_with("destination.")
-            }
+            Asked::Attribute(name) => is_of_peers(name),
             Asked::Expression(expression) => expression.asks_peers(),
         }
     }

@@ -8,7 +8,7 @@
 use super::Tracer;
 use crate::context::SpanContext;
 use crate::envoy::attempt::{Attempt, EXPECTED_TIMEOUT};
-use crate::envoy::connections::SOURCE_ADDRESS;
+use crate::envoy::connections::is_of_peers;
 use crate::envoy::headers::Headers;
 use crate::id::SpanId;
 use crate::probe::RequestSource;
@@ -133,9 +133,9 @@ pub(super) fn with_headers(attempt: Option<Attempt>, headers: Option<&Headers>) 
     attempt.map(|attempt| attempt.expecting(timeout))
 }
 
-/// Whether an attempt may be asked for one of Envoy's attributes: those of the downstream connection crash an Envoy that sends a shadow request.
+/// Whether a request may be asked for one of Envoy's attributes: an attempt for none of its peers, since it may be one of a shadow request.
 pub(super) fn may_be_asked(attempt: Option<Attempt>, name: &str) -> bool {
-    attempt.is_none() || name != SOURCE_ADDRESS
+    attempt.is_none() || !is_of_peers(name)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a request that has ended is asked for because the configuration wants it as an attribute.
 
 use super::Tracer;
+use super::attempt::may_be_asked;
 use crate::otlp::SpanKind;
 use crate::outcome::EndedRequest;
 use crate::semconv::configured::Asked;
@@ -22,7 +23,9 @@ impl Tracer {
             let of = if place % 2 == 0 { SpanKind::Server } else { SpanKind::Client };
             let attribute = attributes.get(place / 2).filter(|_| kinds.contains(&Some(of)));
             told.push(match attribute.map_or(Asked::Nothing, |it| it.asked(of)) {
-                Asked::Attribute(name) => request.attribute(name),
+                Asked::Attribute(name) if may_be_asked(span.attempt(), name) => {
+                    request.attribute(name)
+                }
                 Asked::Expression(_) if is_two && of == SpanKind::Client => {
                     told.last().cloned().unwrap_or_default()
                 }
@@ -30,7 +33,7 @@ impl Tracer {
                 Asked::Expression(it) if span.may_be_asked(it) => {
                     request.evaluate(it).unwrap_or_default()
                 }
-                Asked::Expression(_) | Asked::Nothing => Vec::new(),
+                Asked::Attribute(_) | Asked::Expression(_) | Asked::Nothing => Vec::new(),
             });
         }
         told

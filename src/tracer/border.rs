@@ -58,10 +58,14 @@ impl Border {
         if self.is_trusted() || !headers.first(RequestHeaders::STRANGER).is_empty() {
             return;
         }
-        let is_plain = request.attribute("connection.tls_version").is_empty();
-        let scheme: &[u8] = if is_plain { b"http" } else { b"https" };
+        let scheme: &[u8] = if is_over_tls(request) { b"https" } else { b"http" };
         headers.add(RequestHeaders::STRANGER.as_bytes(), scheme);
     }
+}
+
+/// Whether the connection of a request has TLS.
+pub(super) fn is_over_tls(request: &impl RequestSource) -> bool {
+    !request.attribute("connection.tls_version").is_empty()
 }
 
 impl Tracer {

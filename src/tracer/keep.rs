@@ -2,9 +2,9 @@
 
 use super::Tracer;
 use super::attempt::may_be_asked;
-use crate::envoy::attempt::decimal;
 use crate::envoy::attributes::Outcome;
 use crate::envoy::headers::Headers;
+use crate::envoy::wire::decimal;
 use crate::outcome::{EndedRequest, first_look};
 use crate::probe::{BucketName, Presence, ResponsePart, ResponseSource, Shared};
 use crate::propagation::changes::Changes;

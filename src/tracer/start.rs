@@ -4,7 +4,7 @@
 
 use super::Tracer;
 use super::attempt::{is_told_by_chain, may_be_asked, with_headers};
-use super::border::Border;
+use super::border::{Border, is_over_tls};
 use crate::context::{Decision, SpanContext, TraceFlags};
 use crate::envoy::attempt::Attempt;
 use crate::envoy::attributes::RESPONSE_CODE;
@@ -84,7 +84,7 @@ impl Tracer {
         self.resume(request).or_else(|| {
             let mut headers = self.probe.all_headers(request);
             let is_told = RequestHeaders::read(headers.iter()).told_scheme().is_some();
-            if !is_told && !request.attribute("connection.tls_version").is_empty() {
+            if !is_told && is_over_tls(request) {
                 headers.add(b":scheme", b"https");
             }
             let border = self.border(request);

@@ -34,6 +34,7 @@ const COLD: &[&str] = &[
     "otel_proxy_wasm::otlp::rpc_status::",
     "otel_proxy_wasm::outcome::",
     "otel_proxy_wasm::propagation::b3::",
+    "otel_proxy_wasm::propagation::b3_headers::",
     "otel_proxy_wasm::propagation::b3multi::",
     "otel_proxy_wasm::propagation::datadog::",
     "otel_proxy_wasm::propagation::expose::",

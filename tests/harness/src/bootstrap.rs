@@ -365,18 +365,6 @@ impl Bootstrap {
         Ok(self)
     }
 
-    /// Has a listener that speaks TLS ask its clients for this certificate.
-    ///
-    /// # Errors
-    /// There is no such listener, or it does not speak TLS.
-    pub fn client_certificate(mut self, name: &str, certificate: &Certificate) -> Result<Self> {
-        let tls = self.in_listener(name, "/filter_chains/0/transport_socket/typed_config")?;
-        tls["require_client_certificate"] = json!(true);
-        tls["common_tls_context"]["validation_context"] =
-            json!({"trusted_ca": {"inline_string": certificate.chain}});
-        Ok(self)
-    }
-
     /// Makes a listener one for other parts of Envoy alone, and sends a cluster's requests to it, for an endpoint that is known by
     /// this id.
     ///
