@@ -23,7 +23,7 @@ FUZZ_SECONDS ?= 20
 MUTANTS_VERSION := 27.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help rustup-given toolchain build image push push-address sbom release release-version envoy envoy-given collector-given check check-config deny actionlint test test-envoys list-envoys compare w3c interop bench bench-check bench-features base-given bench-job load-tools soak demo run fuzz mutants clean
+.PHONY: help rustup-given toolchain build image push push-address sbom release release-version envoy envoy-given collector-given check check-config deny actionlint test test-envoys list-envoys compare w3c interop bench bench-check bench-features bench-workers base-given bench-job load-tools soak demo run fuzz mutants clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { \
@@ -226,6 +226,9 @@ bench-features: export BENCH_SECONDS = $(SECONDS)
 bench-features: export BENCH_BASE = $(BASE)
 bench-features: base-given rustup-given envoy build load-tools ## Measure what each feature adds to a request (ROUNDS=10, SECONDS=1, BASE=other.wasm for another module beside this one)
 	cargo bench --quiet --locked --bench overhead -- features
+
+bench-workers: rustup-given envoy build load-tools ## Measure how spans per second grow with Envoy's workers (BENCH_ROUNDS=12, BENCH_SECONDS=1)
+	cargo bench --quiet --locked --bench overhead -- workers
 
 # It must be there: that is said before anything is built.
 base-given:

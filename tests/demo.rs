@@ -286,6 +286,7 @@ async fn what_make_can_not_do_is_said_before_anything_is_built() -> Result<()> {
         "bench",
         "bench-check",
         "bench-features",
+        "bench-workers",
         "soak",
         "interop",
         "envoy",

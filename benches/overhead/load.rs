@@ -5,9 +5,9 @@ use crate::scenarios::{Parent, Protocol, Scenario};
 use crate::variants::{Kept, Running, Share};
 use anyhow::{Context, Result, ensure};
 use harness::TempDir;
-use harness::process::{OTHERS, cpu};
+use harness::process::cpu;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 /// Longer than either tracer holds spans back.
@@ -38,10 +38,21 @@ end
 /// What the load tools need.
 pub(crate) struct Load {
     seconds: u64,
+    /// The load tool runs there, as `taskset` names cores.
+    cores: &'static str,
     /// It holds the files, and goes with this.
     _folder: TempDir,
     script: PathBuf,
     message: PathBuf,
+}
+
+/// What requests under load have cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    /// Nanoseconds of Envoy's CPU for each.
+    pub(crate) cpu: f64,
+    /// How many were answered.
+    pub(crate) per_second: f64,
 }
 
 /// What a load tool says of its requests.
@@ -52,21 +63,23 @@ struct Outcome {
 }
 
 impl Load {
-    pub(crate) fn new(seconds: u64) -> Result<Self> {
+    pub(crate) fn new(seconds: u64, cores: &'static str) -> Result<Self> {
         let folder = harness::folder()?;
         let (script, message) = (folder.path().join("wrk.lua"), folder.path().join("message"));
         std::fs::write(&script, SCRIPT)?;
         std::fs::write(&message, MESSAGE)?;
-        Ok(Self { seconds, _folder: folder, script, message })
+        Ok(Self { seconds, cores, _folder: folder, script, message })
     }
 
-    /// Runs the load against an Envoy; nanoseconds of CPU per request.
-    pub(crate) async fn measure(&self, scenario: &Scenario, running: &Running) -> Result<f64> {
+    /// Runs the load against an Envoy.
+    pub(crate) async fn measure(&self, scenario: &Scenario, running: &Running) -> Result<Measured> {
         let (name, kept) = (running.name, running.kept);
         running.sink.clear();
         let before = cpu(running.id)?;
+        let begin = Instant::now();
         let Outcome { requests, failed } =
             self.run(scenario, running.envoy.port("ingress")).await?;
+        let took = begin.elapsed();
         // What is sent later belongs to the requests, too; and whoever comes next finds the machine in the same state.
         tokio::time::sleep(FLUSH).await;
         let after = cpu(running.id)?;
@@ -74,12 +87,15 @@ impl Load {
         ensure!(failed == 0, "{name}: {failed} of {requests} requests failed");
         check_spans(name, kept, running.sink.spans().len() as u64, requests)?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        Ok((after - before) as f64 / requests as f64)
+        Ok(Measured {
+            cpu: (after - before) as f64 / requests as f64,
+            per_second: requests as f64 / took.as_secs_f64(),
+        })
     }
 
     async fn run(&self, scenario: &Scenario, port: u16) -> Result<Outcome> {
         let mut tool = Command::new("taskset");
-        tool.args(["-c", OTHERS]);
+        tool.args(["-c", self.cores]);
         let http1 = scenario.protocol == Protocol::Http1;
         let seconds = self.seconds.to_string();
         if http1 {

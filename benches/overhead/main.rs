@@ -3,7 +3,8 @@
 //!
 //! Times of one machine mean little; the ratios within one run are what counts, and are written to `target/bench.json`. With the
 //! argument `check` they are held against `benches/ratios.json`. With the argument `features` it measures what each feature of the filter
-//! adds to the filter without it, and writes that to `target/bench-features.json`. `BENCH_SCENARIOS` says what is measured;
+//! adds to the filter without it, and writes that to `target/bench-features.json`; with `workers`, how spans per second grow with an Envoy's
+//! workers. `BENCH_SCENARIOS` says what is measured;
 //! `BENCH_ROUNDS` and `BENCH_SECONDS` how long it takes.
 
 mod costs;
@@ -13,6 +14,7 @@ mod load;
 mod report;
 mod scenarios;
 mod variants;
+mod workers;
 
 use anyhow::{Context, Result, ensure};
 use harness::process::{OTHERS, pin};
@@ -31,6 +33,9 @@ async fn main() -> Result<()> {
         // One kind of request is enough to compare features by.
         let scenarios = scenarios::chosen(Some(chosen.as_deref().unwrap_or("base")))?;
         return features::run(&Bench::start().await?, &scenarios).await;
+    }
+    if is_told("workers") {
+        return workers::run(setting("BENCH_ROUNDS", 12)?, setting("BENCH_SECONDS", 1)?).await;
     }
     let scenarios = scenarios::chosen(chosen.as_deref())?;
     let ratios = overhead(&Bench::start().await?, &scenarios).await?;
@@ -68,7 +73,7 @@ impl Bench {
     async fn start() -> Result<Self> {
         let rounds = setting("BENCH_ROUNDS", 12)?;
         ensure!(rounds > 0, "BENCH_ROUNDS=0 measures nothing");
-        let load = Load::new(setting("BENCH_SECONDS", 1)?)?;
+        let load = Load::new(setting("BENCH_SECONDS", 1)?, OTHERS)?;
         pin(std::process::id(), OTHERS).await?;
         let upstream = Envoy::start(scenarios::upstream()?).await?;
         Ok(Self { rounds, load, upstream, grpc_upstream: Upstream::start().await? })
@@ -89,7 +94,7 @@ impl Bench {
             let mut of_round = Vec::new();
             for turn in order(round, running.len()) {
                 let running = &running[turn];
-                let cost = self.load.measure(scenario, running).await?;
+                let cost = self.load.measure(scenario, running).await?.cpu;
                 self.grpc_upstream.clear();
                 of_round.push((running.name, cost));
             }

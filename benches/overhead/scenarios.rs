@@ -31,7 +31,8 @@ pub(crate) enum Parent {
     Unsampled,
 }
 
-const BASE: Scenario = Scenario {
+/// The usual kind.
+pub(crate) const BASE: Scenario = Scenario {
     name: "base",
     protocol: Protocol::Http1,
     parent: Parent::None,
@@ -101,6 +102,16 @@ impl Scenario {
 
 /// The service behind, but for gRPC: an Envoy that answers by itself.
 pub(crate) fn upstream() -> Result<Bootstrap> {
-    let route = json!({"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}});
-    Bootstrap::from_file("envoy/envoy.yaml")?.without_filter("ingress")?.route("ingress", route)
+    answers(Bootstrap::from_file("envoy/envoy.yaml")?.without_filter("ingress")?)
+}
+
+/// The same, and it keeps a span of each request.
+pub(crate) fn traced_upstream(collector: u16) -> Result<Bootstrap> {
+    let configuration = json!({"envoy": {"cluster": "otel_collector"}});
+    answers(Bootstrap::edge(collector, collector)?.filter("ingress", &configuration.to_string())?)
+}
+
+fn answers(bootstrap: Bootstrap) -> Result<Bootstrap> {
+    let answer = json!({"status": 200, "body": {"inline_string": "ok"}});
+    bootstrap.route("ingress", json!({"match": {"prefix": "/"}, "direct_response": answer}))
 }
