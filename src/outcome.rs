@@ -36,6 +36,11 @@ pub trait EndedRequest {
     /// The value of an expression; none if it has none for this request.
     fn evaluate(&self, expression: Expression) -> Option<Vec<u8>>;
 
+    /// Whether an expression has an empty value for this request. No data is handed over, so that it costs less than the value.
+    fn is_empty(&self, expression: Expression) -> bool {
+        self.evaluate(expression).is_some_and(|value| value.is_empty())
+    }
+
     /// Whether its headers can still be read. Costs nothing.
     fn has_headers(&self) -> bool;
 
@@ -157,13 +162,25 @@ impl OutcomeReader {
     }
 }
 
-/// What can be told of an undecided request at the lowest price: one read where its response has come to its end, else two. (A single
-/// expression over both takes the host twice as long.)
+/// What can be told of an undecided request at the lowest price: by one expression that gives no data where it has ended well, as most have.
+/// Of others the status and the flags are read, and what the rules' own expressions say.
 #[must_use]
 pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules) -> FirstLook {
     let duration = span
         .taken(request.now())
         .unwrap_or_else(|| Duration::from_nanos(number(&request.attribute(REQUEST_DURATION))));
+    let is_callee_kept = span.is_callee_kept()
+        || rules.whole_path().asks_callee && request.shared().is_kept(span.context().trace_id);
+    let well = FirstLook {
+        duration,
+        error: Told::No,
+        expression: Told::No,
+        is_callee_kept,
+        later: Told::No,
+    };
+    if has_ended_well(span, duration, request, rules) {
+        return well;
+    }
     let maybe = |is_so: bool| if is_so { Told::Maybe } else { Told::No };
     let code = span.status().or_else(|| {
         // Of an attempt it was looked for; what its request has is another one's.
@@ -177,19 +194,30 @@ pub fn first_look(span: &OpenSpan, request: &dyn EndedRequest, rules: &KeepRules
             || code.is_none_or(|code| code >= 500)
             // Nothing cuts off what has come to its end.
             || !span.is_answered() && is_cut_off(duration, request));
-    let is_true = rules.no_expression().is_some_and(|expression| {
-        let value = span.may_be_asked(expression).then(|| request.evaluate(expression));
-        value.flatten().is_none_or(|value| !value.is_empty())
-    });
-    let is_callee_kept = span.is_callee_kept()
-        || rules.whole_path().asks_callee && request.shared().is_kept(span.context().trace_id);
+    let is_true =
+        rules.no_expression().is_some_and(|it| !(span.may_be_asked(it) && request.is_empty(it)));
     FirstLook {
-        duration,
         error: maybe(is_error),
         expression: maybe(is_true),
-        is_callee_kept,
         later: maybe(is_redirected),
+        ..well
     }
+}
+
+/// Whether the host says of a request in one that it has ended well: neither on errors nor by their expressions do rules match it. It is not asked
+/// where that would not tell enough, or more than is known already.
+fn has_ended_well(
+    span: &OpenSpan,
+    duration: Duration,
+    request: &dyn EndedRequest,
+    rules: &KeepRules,
+) -> bool {
+    let may_be_error = rules.asks_error() && (span.is_failed_call() || duration >= SLOW);
+    let is_known = span.status().is_some()
+        && rules.no_expression().is_none()
+        && (span.is_answered() || !rules.asks_error());
+    let asked = rules.ended_well().filter(|_| span.attempt().is_none());
+    asked.is_some_and(|it| !may_be_error && !is_known && request.is_empty(it))
 }
 
 /// Whether a request of which a response has begun was cut off. Within its first second, a limit of its duration is not seen: Envoy has no

@@ -1,11 +1,12 @@
-//! The settings that say what a request may cost: `envoy.details`, `envoy.start_time`, `envoy.unsampled`.
+//! What a request may cost: the host calls that return data, and the settings that say how many there are: `envoy.details`, `envoy.start_time`,
+//! `envoy.unsampled`, `envoy.keep`.
 
 mod conventions;
 
 use anyhow::{Context, Result};
 use harness::bootstrap::{Bootstrap, Place};
 use harness::client::{Call, Http};
-use harness::{Span, Stage};
+use harness::{Envoy, Receiver, Span, Stage, Upstream};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -153,6 +154,67 @@ async fn what_is_let_go_goes_on_as_the_setting_says() -> Result<()> {
             assert_eq!(seen.header("tracestate") == "vendor=1", keeps_state, "{reason}");
         }
         stage.at_rest(3).await?;
+    }
+    Ok(())
+}
+
+/// How often the host called back for memory to hand data over, in the callbacks of the last stream in a log that has them all.
+fn handed_over(log: &str) -> usize {
+    let called = |line: &str| {
+        let (_, call) = line.split_once("[host->vm] proxy_on_")?;
+        let (name, arguments) = call.split_once('(')?;
+        let context = arguments.split([',', ')']).next()?.to_owned();
+        Some((name.to_owned(), context))
+    };
+    let calls: Vec<_> = log.lines().filter_map(called).collect();
+    let last = calls.iter().rev().find(|(name, _)| name == "log").map(|(_, context)| context);
+    let mut current = None;
+    let mut count = 0;
+    for (name, context) in &calls {
+        match name.as_str() {
+            "memory_allocate" => count += usize::from(current == last),
+            _ => current = Some(context),
+        }
+    }
+    count
+}
+
+#[tokio::test]
+async fn little_is_handed_over() -> Result<()> {
+    let off = json!({"always_off": {}});
+    let on = json!({"always_on": {}});
+    let rules =
+        json!([{"error": {}}, {"slower_than": 5000}, {"condition": "response.code == 429"}]);
+    let path = json!([{"error": {}}, {"slower_than": 5000}, {"callee_kept": {}}]);
+    let cases = [
+        (&off, json!({}), "/", 0, "let go"),
+        (&off, json!({"keep": rules}), "/", 0, "let go by rules on its end"),
+        (&off, json!({"keep": rules}), "/status/404", 0, "and a caller's mistake"),
+        (&off, json!({"keep": path}), "/", 0, "and by what others have kept"),
+        (
+            &on,
+            json!({"details": "failures"}),
+            "/",
+            7,
+            "kept: headers, status, flags, and four of a new connection",
+        ),
+        (&on, json!({}), "/", 12, "and five details"),
+    ];
+    for (sampler, mut envoy, path, expected, reason) in cases {
+        envoy["start_time"] = json!("filter");
+        let configuration = json!({"tracer_provider": {"sampler": sampler}, "envoy": envoy});
+        let (upstream, collector) = (Upstream::start().await?, Receiver::start().await?);
+        let edge = Bootstrap::edge(upstream.port(), collector.port())?
+            .filter("ingress", &configuration.to_string())?;
+        let trace = ["--component-log-level", "wasm:trace"];
+        let stage =
+            Stage { envoy: Envoy::with_arguments(edge, 1, &trace).await?, upstream, collector };
+        // The first requests of a filter are asked whether they are attempts.
+        for _ in 0..40 {
+            Call::get(path).send(&Http::One, stage.port()).await?;
+        }
+        stage.at_rest(40).await?;
+        assert_eq!(handed_over(&stage.envoy.log()), expected, "{reason}");
     }
     Ok(())
 }

@@ -62,6 +62,15 @@ pub fn none_of(conditions: &[&str]) -> String {
     text
 }
 
+/// What is empty where a request has a response that is neither an error nor a redirect, no flag of Envoy's, and none of these conditions holds;
+/// `?` or an error otherwise.
+#[must_use]
+pub fn ended_well(conditions: &[&str]) -> String {
+    // The commonest status first.
+    const CODE: &str = "response.code < 300 || response.code == 304 || response.code >= 400 && response.code < 500";
+    format!("({CODE}) && response.flags == 0 && {}", none_of(conditions))
+}
+
 /// What is `?` where a condition holds, and empty where it does not.
 #[must_use]
 pub fn holds(condition: &str) -> String {
@@ -82,6 +91,11 @@ mod tests {
         let text = none_of(&["a || b", "c // why"]);
         assert_eq!(text, "true && !(a || b\n) && !(c // why\n) ? '' : '?'");
         assert_eq!(holds("a || b"), "(a || b\n) ? '?' : ''");
+        let well = ended_well(&["a || b"]);
+        assert!(
+            well.ends_with(") && response.flags == 0 && true && !(a || b\n) ? '' : '?'"),
+            "{well}"
+        );
     }
 
     #[test]

@@ -196,7 +196,11 @@ impl EndedRequest for HostOutcome {
     }
 
     fn evaluate(&self, expression: Expression) -> Option<Vec<u8>> {
-        evaluate(expression)
+        host::foreign_function(EVALUATE, &expression.to_bytes())
+    }
+
+    fn is_empty(&self, expression: Expression) -> bool {
+        host::foreign_function_size(EVALUATE, &expression.to_bytes()) == Some(0)
     }
 
     fn has_headers(&self) -> bool {
@@ -216,10 +220,8 @@ impl EndedRequest for HostOutcome {
     }
 }
 
-/// The value of an expression for the current request.
-fn evaluate(expression: Expression) -> Option<Vec<u8>> {
-    host::foreign_function("expr_evaluate", &expression.to_bytes())
-}
+/// The host's function that evaluates an expression for the current request.
+const EVALUATE: &str = "expr_evaluate";
 
 /// Has the host compile an expression, for the root context.
 pub(super) fn compile(text: &str) -> Option<Expression> {

@@ -17,6 +17,8 @@ pub struct KeepRules {
     rules: Vec<Rc<KeepRule>>,
     /// What is empty of a request of which no rule's expression is true, if rules have some.
     no_expression: Option<Expression>,
+    /// What is empty of a request that ended well and of which no rule's expression is true, if there are rules.
+    ended_well: Option<Expression>,
     asks_error: bool,
     whole_path: WholePath,
 }
@@ -109,11 +111,15 @@ impl KeepRules {
             [] => None,
             some => compile(&expression::none_of(some)),
         };
+        let ended_well = match rules.as_slice() {
+            [] => None,
+            _ => compile(&expression::ended_well(conditions)),
+        };
         let asks_error = rules.iter().any(|rule| rule.outcomes.contains(&OutcomeCondition::Error));
         let asks_callee = rules.iter().any(KeepRule::asks_callee);
         let rules = rules.into_iter().map(Rc::new).collect();
         let whole_path = WholePath { asks_callee, tells_caller };
-        Self { rules, no_expression, asks_error, whole_path }
+        Self { rules, no_expression, ended_well, asks_error, whole_path }
     }
 
     /// What they have to do with those of other proxies.
@@ -132,6 +138,13 @@ impl KeepRules {
     #[must_use]
     pub fn no_expression(&self) -> Option<Expression> {
         self.no_expression
+    }
+
+    /// What is empty of a request that ended well: no error, no redirect, no rule's expression is true of it. None if there are no rules, or the
+    /// host can't tell.
+    #[must_use]
+    pub fn ended_well(&self) -> Option<Expression> {
+        self.ended_well
     }
 
     /// Whether a rule asks whether it is an error.

@@ -272,9 +272,18 @@ impl EndedRequest for Outcome {
         let conditions = |text: &str| -> Vec<String> {
             text.split('(').skip(1).filter_map(|it| Some(it.split_once("\n)")?.0.into())).collect()
         };
-        let asked = if text.starts_with("true && ") { "any condition" } else { "condition" };
+        let asked = if text.starts_with("true && ") {
+            "any condition"
+        } else if text.starts_with("(response.code < 300 ") {
+            "ended well"
+        } else {
+            "condition"
+        };
         self.asked.borrow_mut().push(asked.to_owned());
-        let is_so = conditions(&text).iter().any(|it| holds(it));
+        let is_well = matches!(number("response.code")?, 0..300 | 304 | 400..500)
+            && number("response.flags").is_none_or(|it| it == 0);
+        let is_so =
+            conditions(&text).iter().any(|it| holds(it)) || asked == "ended well" && !is_well;
         Some(if is_so { b"?".to_vec() } else { Vec::new() })
     }
 

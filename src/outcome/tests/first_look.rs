@@ -12,6 +12,8 @@ use proptest::prelude::*;
 const REDIRECT: &str = "internal_redirect";
 /// The expression that is empty where none is true.
 const NONE_OF: u8 = 9;
+/// The one that is empty where that is so and the request has ended well.
+const WELL: u8 = 8;
 
 fn expression(number: u8) -> Expression {
     Expression::from_bytes(&[number, 0, 0, 0]).expect("four bytes")
@@ -49,6 +51,12 @@ impl EndedRequest for Request {
     fn evaluate(&self, expression: Expression) -> Option<Vec<u8>> {
         let is_told = match expression.to_bytes() {
             [NONE_OF, ..] => self.truths.contains(&true),
+            [WELL, ..] => {
+                let ended = &self.ended;
+                ended.flags != 0
+                    || !matches!(ended.code, 1..300 | 304 | 400..500)
+                    || self.truths.contains(&true)
+            }
             [number, ..] => self.truths[usize::from(number)],
         };
         Some(if is_told { b"?".to_vec() } else { Vec::new() })
@@ -116,7 +124,7 @@ fn any_rule() -> impl Strategy<Value = KeepRule> {
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
-    let code = proptest::sample::select(vec![0, 101, 200, 204, 302, 404, 429, 500, 503]);
+    let code = proptest::sample::select(vec![0, 101, 200, 204, 302, 304, 404, 429, 500, 503]);
     // LH, UC, DC, RL, DR.
     let flag = proptest::sample::select(vec![0, 0, 0, 1, 1 << 6, 1 << 14, 1 << 11, 1 << 28]);
     let took = proptest::sample::select(vec![0, 3, 4, 999, 1000, 1001]);
@@ -129,6 +137,8 @@ fn any_request() -> impl Strategy<Value = Request> {
     let request = (code, flag, took, details, truths, proptest::bool::weighted(0.2));
     request.prop_map(|(code, flags, took, code_details, truths, is_callee_kept)| {
         let took = Duration::from_millis(took);
+        // Envoy redirects by 301, 302, 303, 307 and 308 alone.
+        let code_details = if code == 304 { "via_upstream" } else { code_details };
         Request {
             ended: Ended { code, flags, took, code_details, ..Ended::default() },
             truths,
@@ -164,6 +174,7 @@ proptest! {
         mut span in any_span(),
         parent in proptest::sample::select(vec![Parent::None, Parent::Remote]),
         randomness in 0_u64..1 << 56,
+        can_tell: bool,
     ) {
         // Nothing cuts off what has come to its end, and no flag says that a limit of less than a second did.
         if span.is_answered() {
@@ -175,7 +186,10 @@ proptest! {
         let texts: Vec<_> = rules.iter().flat_map(|rule| &rule.outcomes).filter_map(|outcome| {
             matches!(outcome, OutcomeCondition::Expression(_)).then_some("a")
         }).collect();
-        let rules = KeepRules::new(rules, &texts, false, &|_| Some(expression(NONE_OF)));
+        let number = |text: &str| if text.starts_with("true") { NONE_OF } else { WELL };
+        let rules = KeepRules::new(rules, &texts, false, &|it| {
+            (number(it) == NONE_OF || can_tell).then(|| expression(number(it)))
+        });
         if request.is_callee_kept {
             span.note_callee_kept();
         }

@@ -239,16 +239,19 @@ fn one_expression_tells_whether_any_is_true() {
     };
     let none = KeepRules::new(Vec::new(), &[], false, &compile);
     assert!(none.is_empty() && none.no_expression().is_none() && !none.asks_error());
+    assert!(none.ended_well().is_none());
     assert!(compiled.borrow().is_empty(), "without rules the host is asked for nothing");
     let some =
         KeepRules::new(vec![rule("a", &[holds(0)], Threshold::ALL)], &["a == b"], false, &compile);
     assert_eq!(some.no_expression(), Some(expression(9)));
     assert!(!some.asks_error(), "an expression is no question for errors");
-    assert_eq!(compiled.take(), [expression::none_of(&["a == b"])]);
+    assert_eq!(some.ended_well(), Some(expression(9)));
+    let texts = [expression::none_of(&["a == b"]), expression::ended_well(&["a == b"])];
+    assert_eq!(compiled.take(), texts);
     let errors = vec![rule("a", &[OutcomeCondition::Error], Threshold::ALL)];
     let errors = KeepRules::new(errors, &[], false, &compile);
     assert!(errors.asks_error() && errors.no_expression().is_none());
-    assert!(compiled.borrow().is_empty(), "without expressions the host is asked for nothing");
+    assert_eq!(compiled.take(), [expression::ended_well(&[])], "without expressions");
 }
 
 fn any_outcome() -> impl Strategy<Value = OutcomeCondition> {
