@@ -88,37 +88,30 @@ pub fn act_for(context: u32) {
 /// Calls a function that the host has beyond the ABI, such as `compress`. None if there is no such function, or it fails.
 #[expect(clippy::must_use_candidate, reason = "some are called for what they do")]
 pub fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
-    returned(|data, size| {
-        // SAFETY: name and argument are valid slices; the host writes one pointer and one length.
-        unsafe {
-            abi::proxy_call_foreign_function(
-                name.as_ptr(),
-                name.len(),
-                argument.as_ptr(),
-                argument.len(),
-                data,
-                size,
-            )
-        }
-    })
+    returned(|data, size| call_foreign_function(name, argument, data, size))
 }
 
 /// The length of what such a function gives, in bytes. It costs less than what it gives: the host need not call back for memory.
 #[must_use]
 pub fn foreign_function_size(name: &str, argument: &[u8]) -> Option<usize> {
     let mut size = 0;
-    // SAFETY: name and argument are valid slices; the host writes one length. Without a place for the data it keeps them.
-    let status = unsafe {
+    let status = call_foreign_function(name, argument, std::ptr::null_mut(), &raw mut size);
+    (status == Status::Ok as u32).then_some(size)
+}
+
+/// Gives a status. `data` may be null: then the host keeps what the function gives, and tells its length alone.
+fn call_foreign_function(name: &str, argument: &[u8], data: *mut *mut u8, size: *mut usize) -> u32 {
+    // SAFETY: name and argument are valid slices; the host writes one pointer, if there is a place for it, and one length.
+    unsafe {
         abi::proxy_call_foreign_function(
             name.as_ptr(),
             name.len(),
             argument.as_ptr(),
             argument.len(),
-            std::ptr::null_mut(),
-            &raw mut size,
+            data,
+            size,
         )
-    };
-    (status == Status::Ok as u32).then_some(size)
+    }
 }
 
 /// Sets when, and how often from then on, the root context is called back: the current one, or that of

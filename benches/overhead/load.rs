@@ -6,6 +6,7 @@ use crate::variants::{Kept, Running, Share};
 use anyhow::{Context, Result, ensure};
 use harness::TempDir;
 use harness::process::cpu;
+use harness::rounds::{Rounds, order};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -46,9 +47,9 @@ pub(crate) struct Load {
     message: PathBuf,
 }
 
-/// What requests under load have cost.
+/// What requests under load have cost in one turn.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Measured {
+pub(crate) struct Turn {
     /// Nanoseconds of Envoy's CPU for each.
     pub(crate) cpu: f64,
     /// How many were answered.
@@ -71,8 +72,35 @@ impl Load {
         Ok(Self { seconds, cores, _folder: folder, script, message })
     }
 
+    /// So many rounds, each with all Envoys in turn. `after` follows each turn.
+    pub(crate) async fn rounds(
+        &self,
+        rounds: usize,
+        scenario: &Scenario,
+        running: &[Running],
+        after: impl Fn(),
+    ) -> Result<Rounds<Turn>> {
+        let mut all = Rounds::default();
+        for round in 0..=rounds {
+            let mut of_round = Vec::new();
+            for turn in order(round, running.len()) {
+                let running = &running[turn];
+                of_round.push((running.name, self.measure(scenario, running).await?));
+                after();
+            }
+            eprintln!("{}, round {round}: {}", scenario.name, shown(&of_round));
+            // The first round warms up.
+            if round > 0 {
+                for (name, turn) in of_round {
+                    all.add(name, turn);
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// Runs the load against an Envoy.
-    pub(crate) async fn measure(&self, scenario: &Scenario, running: &Running) -> Result<Measured> {
+    async fn measure(&self, scenario: &Scenario, running: &Running) -> Result<Turn> {
         let (name, kept) = (running.name, running.kept);
         running.sink.clear();
         let before = cpu(running.id)?;
@@ -87,7 +115,7 @@ impl Load {
         ensure!(failed == 0, "{name}: {failed} of {requests} requests failed");
         check_spans(name, kept, running.sink.spans().len() as u64, requests)?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        Ok(Measured {
+        Ok(Turn {
             cpu: (after - before) as f64 / requests as f64,
             per_second: requests as f64 / took.as_secs_f64(),
         })
@@ -131,6 +159,12 @@ impl Load {
         let outcome = if http1 { of_wrk(&text) } else { of_h2load(&text) };
         outcome.with_context(|| format!("{text}{complaint}\n`make bench` installs wrk and h2load"))
     }
+}
+
+/// The costs of a round in microseconds.
+fn shown(turns: &[(&str, Turn)]) -> String {
+    let costs = turns.iter().map(|(name, turn)| format!("{name} {:.2}", turn.cpu / 1000.0));
+    costs.collect::<Vec<_>>().join("; ")
 }
 
 /// `REQUESTS 16000 ERRORS 0`, as the script prints it.

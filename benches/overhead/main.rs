@@ -4,8 +4,7 @@
 //! Times of one machine mean little; the ratios within one run are what counts, and are written to `target/bench.json`. With the
 //! argument `check` they are held against `benches/ratios.json`. With the argument `features` it measures what each feature of the filter
 //! adds to the filter without it, and writes that to `target/bench-features.json`; with `workers`, how spans per second grow with an Envoy's
-//! workers. `BENCH_SCENARIOS` says what is measured;
-//! `BENCH_ROUNDS` and `BENCH_SECONDS` how long it takes.
+//! workers. `BENCH_SCENARIOS` says what is measured; `BENCH_ROUNDS` and `BENCH_SECONDS` how long it takes.
 
 mod costs;
 mod features;
@@ -18,7 +17,7 @@ mod workers;
 
 use anyhow::{Context, Result, ensure};
 use harness::process::{OTHERS, pin};
-use harness::rounds::{Rounds, order};
+use harness::rounds::Rounds;
 use harness::{Envoy, Upstream};
 use load::Load;
 use report::Memory;
@@ -35,7 +34,7 @@ async fn main() -> Result<()> {
         return features::run(&Bench::start().await?, &scenarios).await;
     }
     if is_told("workers") {
-        return workers::run(setting("BENCH_ROUNDS", 12)?, setting("BENCH_SECONDS", 1)?).await;
+        return workers::run(rounds()?, seconds()?).await;
     }
     let scenarios = scenarios::chosen(chosen.as_deref())?;
     let ratios = overhead(&Bench::start().await?, &scenarios).await?;
@@ -71,9 +70,8 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Result<Self> {
-        let rounds = setting("BENCH_ROUNDS", 12)?;
-        ensure!(rounds > 0, "BENCH_ROUNDS=0 measures nothing");
-        let load = Load::new(setting("BENCH_SECONDS", 1)?, OTHERS)?;
+        let rounds = rounds()?;
+        let load = Load::new(seconds()?, OTHERS)?;
         pin(std::process::id(), OTHERS).await?;
         let upstream = Envoy::start(scenarios::upstream()?).await?;
         Ok(Self { rounds, load, upstream, grpc_upstream: Upstream::start().await? })
@@ -89,25 +87,21 @@ impl Bench {
 
     /// All rounds of a scenario, each with all Envoys.
     async fn measure(&self, scenario: &Scenario, running: &[Running]) -> Result<Rounds<f64>> {
-        let mut costs = Rounds::default();
-        for round in 0..=self.rounds {
-            let mut of_round = Vec::new();
-            for turn in order(round, running.len()) {
-                let running = &running[turn];
-                let cost = self.load.measure(scenario, running).await?.cpu;
-                self.grpc_upstream.clear();
-                of_round.push((running.name, cost));
-            }
-            eprintln!("{}, round {round}: {}", scenario.name, report::shown(&of_round));
-            // The first round warms up.
-            if round > 0 {
-                for (name, cost) in of_round {
-                    costs.add(name, cost);
-                }
-            }
-        }
-        Ok(costs)
+        let turns = self.load.rounds(self.rounds, scenario, running, || self.grpc_upstream.clear());
+        Ok(turns.await?.map(|turn| turn.cpu))
     }
+}
+
+/// What `BENCH_ROUNDS` says.
+fn rounds() -> Result<usize> {
+    let rounds = setting("BENCH_ROUNDS", 12)?;
+    ensure!(rounds > 0, "BENCH_ROUNDS=0 measures nothing");
+    Ok(rounds)
+}
+
+/// What `BENCH_SECONDS` says.
+fn seconds() -> Result<u64> {
+    setting("BENCH_SECONDS", 1)
 }
 
 fn setting<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {

@@ -7,12 +7,6 @@ use anyhow::Result;
 use harness::rounds::Rounds;
 use harness::statistics::{Ratio, quantile};
 
-/// The costs of a round in microseconds.
-pub(crate) fn shown(costs: &[(&str, f64)]) -> String {
-    let costs = costs.iter().map(|(name, cost)| format!("{name} {:.2}", cost / 1000.0));
-    costs.collect::<Vec<_>>().join("; ")
-}
-
 /// A ratio and its noise.
 pub(crate) fn shown_ratio(ratio: &Ratio) -> String {
     format!("{:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high)

@@ -108,6 +108,7 @@ pub(crate) fn upstream() -> Result<Bootstrap> {
 /// The same, and it keeps a span of each request.
 pub(crate) fn traced_upstream(collector: u16) -> Result<Bootstrap> {
     let configuration = json!({"envoy": {"cluster": "otel_collector"}});
+    // Nobody is asked behind it.
     answers(Bootstrap::edge(collector, collector)?.filter("ingress", &configuration.to_string())?)
 }
 

@@ -6,7 +6,6 @@ use crate::report::microseconds;
 use crate::scenarios;
 use crate::variants::{Kept, Running, Share, rest};
 use anyhow::{Context, Result};
-use harness::rounds::{Rounds, order};
 use harness::statistics::quantile;
 use harness::{Envoy, Receiver};
 
@@ -18,29 +17,17 @@ const WORKERS: [(&str, usize); 2] = [("one worker", 1), ("two workers", 2)];
 /// Measures so many rounds of so many seconds.
 pub(crate) async fn run(rounds: usize, seconds: u64) -> Result<()> {
     let load = Load::new(seconds, CORES)?;
-    let scenario = &scenarios::BASE;
     let mut running = Vec::new();
     for (name, workers) in WORKERS {
         running.push(start(name, workers).await?);
     }
     rest().await;
-    let mut measured = Rounds::default();
-    for round in 0..=rounds {
-        for turn in order(round, running.len()) {
-            let envoy = &running[turn];
-            let of_round = load.measure(scenario, envoy).await?;
-            eprintln!("round {round}: {}: {of_round:?}", envoy.name);
-            // The first round warms up.
-            if round > 0 {
-                measured.add(envoy.name, of_round);
-            }
-        }
-    }
-    println!("| | spans a second | CPU of a request, \u{b5}s |\n|---|---|---|");
+    let turns = load.rounds(rounds, &scenarios::BASE, &running, || {}).await?;
+    println!("| | spans a second | CPU of a request, µs |\n|---|---|---|");
     for (name, _) in WORKERS {
-        let spans = measured.each(name, |it| it.per_second);
+        let spans = turns.each(name, |it| it.per_second);
         let [low, median, high] = [0.25, 0.5, 0.75].map(|share| quantile(&spans, share));
-        let cpu = microseconds(&measured.each(name, |it| it.cpu));
+        let cpu = microseconds(&turns.each(name, |it| it.cpu));
         println!("| {name} | {median:.0} ({low:.0} to {high:.0}) | {cpu} |");
     }
     Ok(())

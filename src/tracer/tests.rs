@@ -280,10 +280,12 @@ impl EndedRequest for Outcome {
             "condition"
         };
         self.asked.borrow_mut().push(asked.to_owned());
-        let is_well = matches!(number("response.code")?, 0..300 | 304 | 400..500)
-            && number("response.flags").is_none_or(|it| it == 0);
+        let is_well = || {
+            matches!(number("response.code"), Some(0..300 | 304 | 400..500))
+                && number("response.flags").is_none_or(|it| it == 0)
+        };
         let is_so =
-            conditions(&text).iter().any(|it| holds(it)) || asked == "ended well" && !is_well;
+            conditions(&text).iter().any(|it| holds(it)) || asked == "ended well" && !is_well();
         Some(if is_so { b"?".to_vec() } else { Vec::new() })
     }
 

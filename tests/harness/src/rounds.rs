@@ -18,6 +18,13 @@ impl<T> Rounds<T> {
         self.0.entry(variant).or_default().push(turn);
     }
 
+    /// The same rounds, with another measure of each turn.
+    #[must_use]
+    pub fn map<U>(self, measure: impl Fn(T) -> U) -> Rounds<U> {
+        let of = |turns: Vec<T>| turns.into_iter().map(&measure).collect();
+        Rounds(self.0.into_iter().map(|(variant, turns)| (variant, of(turns))).collect())
+    }
+
     /// What each round says of a variant.
     #[must_use]
     pub fn of(&self, variant: &str) -> &[T] {
@@ -58,6 +65,7 @@ mod tests {
         assert_eq!(rounds.of("one"), [5.0, 9.0]);
         assert_eq!(rounds.each("one", |cost| cost * 2.0), [10.0, 18.0]);
         assert_eq!(rounds.above("one", "other", |cost| *cost), [3.0, 5.0]);
+        assert_eq!(rounds.clone().map(|cost| cost + 1.0).of("one"), [6.0, 10.0]);
         assert!(rounds.of("none").is_empty(), "what was not measured has no rounds");
     }
 
