@@ -5,7 +5,7 @@ mod conventions;
 
 use anyhow::{Context, Result};
 use harness::client::{Call, Http, Reply};
-use harness::{Answer, Bootstrap, Envoy, PATIENCE, Receiver, Stage, client, wait_within};
+use harness::{Answer, Bootstrap, Counters, Envoy, PATIENCE, Receiver, Stage, client, wait_within};
 use serde_json::json;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -230,22 +230,25 @@ async fn the_queue_is_bounded_at_every_moment() -> Result<()> {
     let stage = Stage::start(|edge| edge.filter("ingress", &configuration)).await?;
     stage.collector.answer(Answer::Hang);
     let sending = tokio::spawn(client::load(stage.port(), "/", REQUESTS, CONNECTIONS));
-    let queued = Cell::new(0);
-    let inflight = Cell::new(0);
+    let most_queued = Cell::new(0);
+    let most_inflight = Cell::new(0);
     let watch = || async {
-        let ended = sending.is_finished();
-        let stats = stage.envoy.stats().await.ok()?;
-        let of = |name: &str| stats.get(&format!("wasmcustom.otel.sdk.{name}")).copied();
-        queued.set(of("exporter.span.queued")?.max(queued.get()));
-        inflight.set(of("exporter.span.inflight")?.max(inflight.get()));
-        let counted = of("span.started")? == REQUESTS as u64;
-        (ended && counted).then_some(of("processor.span.dropped.queue_full")?)
+        let answered = sending.is_finished();
+        let counters = Counters::read(stage.envoy.admin_port()).await.ok()?;
+        let queued = counters.of("exporter.span.queued");
+        let inflight = counters.of("exporter.span.inflight");
+        let dropped = counters.of("processor.span.dropped.queue_full");
+        most_queued.set(queued.max(most_queued.get()));
+        most_inflight.set(inflight.max(most_inflight.get()));
+        // The last requests end only after they have been answered.
+        let ended = queued + inflight + dropped == REQUESTS as u64;
+        (answered && ended).then_some(dropped)
     };
     // It is watched while the load goes on.
-    let dropped = wait_within(PATIENCE * 5, "all requests to be counted", watch).await?;
+    let dropped = wait_within(PATIENCE * 5, "all requests to end", watch).await?;
     assert_eq!(sending.await??, BTreeMap::from([(200, REQUESTS)]), "every request is answered");
-    assert_eq!(queued.get(), 100, "as many as are configured waited, never more");
-    assert_eq!(inflight.get(), 50, "one batch was on its way");
+    assert_eq!(most_queued.get(), 100, "as many as are configured waited, never more");
+    assert_eq!(most_inflight.get(), 50, "one batch was on its way");
     assert_eq!(dropped, REQUESTS as u64 - 150, "what found no room is dropped and counted");
     Ok(())
 }
